@@ -1,0 +1,1 @@
+"""Messages to token ids and back: one tokenizer, one renderer, for training and for serving."""

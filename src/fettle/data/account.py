@@ -1,0 +1,332 @@
+"""The account of the data: where every input record ended, on disk.
+
+In: ``Prepared``. Out: the files of a run's data/ folder, and ``Prepared`` read back from them. Must
+not know: how anything in them was decided.
+
+    manifest.json     sources with their hashes, layout, counts, labels, seed; hashes of the rest
+    rows.jsonl        examples with their side, cleaned; the text before cleaning in their tags
+    findings.jsonl    what was noticed
+    splits.jsonl      one line for every input record (contract: DESIGN section 5)
+    quarantine.jsonl  quarantined records with their raw fields and the reason
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+from fettle.data.detect import Layout
+from fettle.data.read import Source
+from fettle.data.split import Fractions
+from fettle.errors import IntegrityError
+from fettle.recipe.recipe import Task
+from fettle.records.outcomes import SCHEMA
+from fettle.records.rows import Example, Finding, Message, RawRow, SplitRow
+from fettle.records.run_directory import read_json, read_jsonl, staged_directory, write_atomic
+
+SIDES = ("train", "validation", "holdout")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Rows that are ready to be tokenized, and the account of all the others."""
+
+    examples: Mapping[str, list[Example]]
+    """By side: train, validation, holdout."""
+    quarantined: list[tuple[RawRow, str, str]]
+    """Raw row, row id, reason."""
+    findings: list[Finding]
+    splits: list[SplitRow]
+    """One for every input record, in the order of the input."""
+    layout: Layout
+    sources: list[Source]
+    eval_sources: list[Source]
+    task: Task
+    labels: tuple[str, ...]
+    """classify: every label of any side, sorted; else empty."""
+    seed: int
+    fractions: Fractions
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    """Files of a folder that were not read, with the reason."""
+    raw: Mapping[str, RawRow] = field(default_factory=dict)
+    """Raw rows by row id; after ``load_account`` only those in quarantine."""
+
+    def counts(self) -> dict[str, int]:
+        """Rows in each of train, validation, holdout, quarantine."""
+        found = Counter(row.split for row in self.splits)
+        return {side: found[cast(Any, side)] for side in (*SIDES, "quarantine")}
+
+    def label_counts(self, side: str | None = None) -> dict[str, int]:
+        """Rows by label, on one side or on all of them; empty unless the task is classify."""
+        sides = SIDES if side is None else (side,)
+        found = Counter(e.target for s in sides for e in self.examples[s])
+        return {label: found[label] for label in self.labels}
+
+    def holdout_sha256(self) -> str:
+        """Hash over the holdout's rows as they are asked and answered, whatever their order."""
+        lines = sorted(
+            json.dumps([e.row_id, e.text, [m.to_json() for m in e.messages], e.target])
+            for e in self.examples["holdout"]
+        )
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def verify_conservation(splits: Sequence[SplitRow], rows: Iterable[tuple[str, int]]) -> None:
+    """Every input record is accounted for exactly once.
+
+    Args:
+        splits: the account.
+        rows: source and record number of every input record.
+    Raises:
+        IntegrityError: E0902, with the records that are missing, double or invented.
+    """
+    expected = Counter(rows)
+    found = Counter((row.source, row.record) for row in splits)
+    ids = Counter(row.row_id for row in splits)
+    double = [row_id for row_id, count in ids.items() if count > 1]
+    missing, extra = expected - found, found - expected
+    if not (missing or extra or double):
+        return
+    faults = [
+        f"{sum(counter.values())} {word} (first: {next(iter(sorted(counter)))})"
+        for counter, word in ((missing, "missing"), (extra, "too many"))
+        if counter
+    ]
+    if double:
+        faults.append(f"{len(double)} row ids used twice (first: {double[0]})")
+    raise IntegrityError(
+        "E0902",
+        f"the account of the rows does not add up: {'; '.join(faults)}",
+        hint="this is a bug of fettle: please report it with the recipe",
+    )
+
+
+def move_to_quarantine(
+    prepared: Prepared, row_ids: Iterable[str], reason: str, findings: Sequence[Finding] = ()
+) -> Prepared:
+    """The same account with some rows in quarantine, for faults that a later stage finds.
+
+    Args:
+        prepared: the account.
+        row_ids: rows that are on a side.
+        reason: kind of finding, such as "overlong".
+        findings: added to the account's.
+    """
+    moved = set(row_ids)
+    examples = {
+        side: [example for example in rows if example.row_id not in moved]
+        for side, rows in prepared.examples.items()
+    }
+    by_id = {e.row_id: e for rows in prepared.examples.values() for e in rows if e.row_id in moved}
+    quarantined = list(prepared.quarantined)
+    for row_id, example in by_id.items():
+        raw = prepared.raw.get(row_id) or RawRow(
+            example.source, example.record, example.line, {"example": example_to_json(example)}
+        )
+        quarantined.append((raw, row_id, reason))
+    splits = [
+        replace(row, split="quarantine", reason=reason) if row.row_id in by_id else row
+        for row in prepared.splits
+    ]
+    return replace(
+        prepared,
+        examples=examples,
+        quarantined=quarantined,
+        splits=splits,
+        findings=[*prepared.findings, *findings],
+    )
+
+
+def write_account(directory: Path, prepared: Prepared) -> None:
+    """Write data/ whole or not at all.
+
+    Args:
+        directory: the run's data folder; an older one is replaced.
+        prepared: what to write.
+    Raises:
+        IntegrityError: E0902, the sides do not match the account.
+        MachineError: E0401, the disk refused.
+    """
+    on_sides = {e.row_id: side for side in SIDES for e in prepared.examples[side]}
+    on_sides |= {row_id: "quarantine" for _, row_id, _ in prepared.quarantined}
+    if on_sides != {row.row_id: row.split for row in prepared.splits}:
+        raise IntegrityError(
+            "E0902",
+            "the rows on the sides are not those of the account",
+            hint="this is a bug of fettle: please report it with the recipe",
+        )
+    rows = [
+        {**example_to_json(example), "split": side}
+        for side in SIDES
+        for example in prepared.examples[side]
+    ]
+    files: dict[str, list[dict[str, Any]]] = {
+        "rows.jsonl": rows,
+        "findings.jsonl": [asdict(finding) for finding in prepared.findings],
+        "splits.jsonl": [asdict(row) for row in prepared.splits],
+        "quarantine.jsonl": [_quarantine_line(*item) for item in prepared.quarantined],
+    }
+    with staged_directory(directory) as folder:
+        hashes = {}
+        for name, records in files.items():
+            content = b"".join(map(_line, records))
+            write_atomic(folder / name, content)
+            hashes[name] = hashlib.sha256(content).hexdigest()
+        manifest = _manifest(prepared, hashes)
+        write_atomic(folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+
+
+def load_account(directory: Path) -> Prepared:
+    """Read back what ``write_account`` wrote.
+
+    Raises:
+        IntegrityError: E0901 a file is missing, E0903 a file was changed.
+    """
+    manifest = read_json(directory / "manifest.json")
+    for name, expected in manifest["files"].items():
+        try:
+            actual = hashlib.sha256((directory / name).read_bytes()).hexdigest()
+        except OSError as error:
+            raise IntegrityError(
+                "E0901", f"{directory / name} can't be read back: {error}", hint=_HINT
+            ) from error
+        if actual != expected:
+            raise IntegrityError(
+                "E0903",
+                f"{directory / name} is not what was written",
+                why="its hash differs from the one in manifest.json",
+                hint=_HINT,
+            )
+    examples: dict[str, list[Example]] = {side: [] for side in SIDES}
+    for record in read_jsonl(directory / "rows.jsonl"):
+        examples[record["split"]].append(example_from_json(record))
+    quarantined = []
+    for record in read_jsonl(directory / "quarantine.jsonl"):
+        raw = RawRow(
+            record["source"],
+            record["record"],
+            record["line"],
+            record["fields"],
+            record["malformed"],
+        )
+        quarantined.append((raw, record["row_id"], record["reason"]))
+    layout = dict(manifest["layout"])
+    layout["ambiguities"] = tuple(layout["ambiguities"])
+    return Prepared(
+        examples=examples,
+        quarantined=quarantined,
+        findings=[
+            Finding(**{**record, "related": tuple(record["related"])})
+            for record in read_jsonl(directory / "findings.jsonl")
+        ],
+        splits=[SplitRow(**record) for record in read_jsonl(directory / "splits.jsonl")],
+        layout=Layout(**layout),
+        sources=[_source(record) for record in manifest["sources"]],
+        eval_sources=[_source(record) for record in manifest["eval_sources"]],
+        task=manifest["task"],
+        labels=tuple(manifest["labels"]),
+        seed=manifest["seed"],
+        fractions=Fractions(**manifest["fractions"]),
+        skipped=[(name, reason) for name, reason in manifest["skipped"]],
+        raw={row_id: raw for raw, row_id, _ in quarantined},
+    )
+
+
+_HINT = "start the run again; `fettle resume` builds data/ anew when the folder is missing"
+
+
+def example_to_json(example: Example) -> dict[str, Any]:
+    """One line of rows.jsonl; ``split`` there is the side, the user's own value is split_column."""
+    return {
+        "row_id": example.row_id,
+        "source": example.source,
+        "record": example.record,
+        "line": example.line,
+        "text": example.text,
+        "messages": [{**turn.to_json(), "weight": turn.weight} for turn in example.messages],
+        "target": example.target,
+        "tools": list(example.tools),
+        "group": example.group,
+        "time": example.time,
+        "split_column": example.split,
+        "tags": dict(example.tags),
+    }
+
+
+def example_from_json(record: Mapping[str, Any]) -> Example:
+    """The inverse of ``example_to_json``."""
+    messages = tuple(
+        Message(
+            role=turn["role"],
+            content=turn["content"],
+            name=turn.get("name"),
+            tool_calls=tuple(turn.get("tool_calls", ())),
+            tool_call_id=turn.get("tool_call_id"),
+            weight=turn["weight"],
+        )
+        for turn in record["messages"]
+    )
+    return Example(
+        row_id=record["row_id"],
+        source=record["source"],
+        record=record["record"],
+        line=record["line"],
+        text=record["text"],
+        messages=messages,
+        target=record["target"],
+        tools=tuple(record["tools"]),
+        group=record["group"],
+        time=record["time"],
+        split=record["split_column"],
+        tags=record["tags"],
+    )
+
+
+def _quarantine_line(raw: RawRow, row_id: str, reason: str) -> dict[str, Any]:
+    return {
+        "row_id": row_id,
+        "source": raw.source,
+        "record": raw.record,
+        "line": raw.line,
+        "reason": reason,
+        "malformed": raw.malformed,
+        "fields": dict(raw.fields),
+    }
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    """A JSON line; raw fields may hold lone surrogates, which only escapes can carry."""
+    try:
+        return (json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8")
+    except UnicodeEncodeError:
+        return (json.dumps(record) + "\n").encode("ascii")
+
+
+def _manifest(prepared: Prepared, hashes: Mapping[str, str]) -> dict[str, Any]:
+    reasons: dict[str, Counter[str]] = {}
+    for row in prepared.splits:
+        reasons.setdefault(row.split, Counter())[row.reason] += 1
+    return {
+        "schema": SCHEMA,
+        "task": prepared.task,
+        "layout": prepared.layout.to_json(),
+        "sources": [source.to_json() for source in prepared.sources],
+        "eval_sources": [source.to_json() for source in prepared.eval_sources],
+        "skipped": [list(item) for item in prepared.skipped],
+        "counts": prepared.counts(),
+        "reasons": {side: dict(found) for side, found in reasons.items()},
+        "findings": dict(Counter(finding.kind for finding in prepared.findings)),
+        "labels": list(prepared.labels),
+        "label_counts": {side: prepared.label_counts(side) for side in SIDES},
+        "seed": prepared.seed,
+        "fractions": asdict(prepared.fractions),
+        "holdout_sha256": prepared.holdout_sha256(),
+        "files": dict(hashes),
+    }
+
+
+def _source(record: Mapping[str, Any]) -> Source:
+    return Source(**{**record, "columns": tuple(record["columns"])})

@@ -1,0 +1,206 @@
+"""Raw files -> rows on their sides: read, detect, normalize, check, split, in one pure call.
+
+In: the data section of a recipe. Out: ``Prepared``. Must not know: tokens, models, where the result
+is written. Start reading the data layer here.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from fettle.data.account import SIDES, Prepared, verify_conservation
+from fettle.data.check import check
+from fettle.data.deduplicate import find_copies, input_key
+from fettle.data.detect import Layout, detect
+from fettle.data.normalize import normalize
+from fettle.data.read import ReadResult, read
+from fettle.data.split import MIN_ROWS, fractions_for, split, too_few
+from fettle.errors import DataError
+from fettle.recipe.recipe import DataSection, Task
+from fettle.records.rows import Example, Finding, RawRow, SplitRow
+
+__all__ = ["Prepared", "prepare"]
+
+_EMPTY = ReadResult([], [])
+
+
+def prepare(options: DataSection, task: Task | None, seed: int) -> Prepared:
+    """Everything that happens to rows before they are tokenized. Reads files, writes none.
+
+    Args:
+        options: files, columns, fractions.
+        task: the user's task; None = follow the layout.
+        seed: of the split.
+    Raises:
+        UsageError: a path or column that does not exist.
+        DataError: rows that can't be read, understood, split or learned from.
+        IntegrityError: E0902, a record was lost or doubled (a bug).
+    """
+    own = read(options.path, options)
+    held = read(options.eval, options) if options.eval else _EMPTY
+    layout = detect(own.rows, options, task)
+    eval_layout = _layout_of_holdout(held, layout, options)
+    # The holdout is numbered first: its row ids must not depend on the rows that train.
+    seen: Counter[str] = Counter()
+    holdout, held_findings, held_lost = normalize(held.rows, eval_layout, options, seen)
+    examples, findings, lost = normalize(own.rows, layout, options, seen)
+    findings = [*held_findings, *findings]
+    _refuse(examples, holdout, [*lost, *held_lost], findings, layout)
+    keys = [input_key(example) for example in examples]
+    findings.extend(check(examples, keys))
+    held_keys = [input_key(example) for example in holdout]
+    findings.extend(check(holdout, held_keys, given_holdout=True))
+    kept, copies = _take_out_copies(examples, keys)
+    placed, split_findings = split(kept, holdout, options, seed, layout.task)
+    findings.extend(split_findings)
+    splits = _in_order([*own.rows, *held.rows], [*lost, *held_lost, *copies, *placed])
+    verify_conservation(splits, ((row.source, row.record) for row in [*own.rows, *held.rows]))
+    return _assemble(
+        options, seed, layout, own, held, [*kept, *holdout], splits, findings, kept
+    )
+
+
+def _layout_of_holdout(held: ReadResult, layout: Layout, options: DataSection) -> Layout:
+    """The holdout is read as the other rows are, unless its columns have other names."""
+    if not held.rows:
+        return layout
+    split_free = {role: name for role, name in layout.columns.items() if role != "split"}
+    columns = {name for row in held.rows if row.malformed is None for name in row.fields}
+    needed = {
+        name for role, name in split_free.items() if role not in ("group", "time", "system", "tools")
+    }
+    if needed <= columns:
+        return Layout(layout.name, layout.task, split_free, layout.reason, (), layout.roles)
+    unnamed = options.model_copy(
+        update=dict.fromkeys(
+            ("text", "label", "prompt", "completion", "messages", "group", "time", "split_column")
+        )
+        | {"layout": layout.name}
+    )
+    found = detect(held.rows, unnamed, layout.task)
+    split_free = {role: name for role, name in found.columns.items() if role != "split"}
+    return Layout(found.name, found.task, split_free, found.reason, (), found.roles)
+
+
+def _refuse(
+    examples: Sequence[Example],
+    holdout: Sequence[Example],
+    lost: Sequence[SplitRow],
+    findings: Sequence[Finding],
+    layout: Layout,
+) -> None:
+    """Stop where rows can't be learned from at all."""
+    if len(examples) + len(holdout) < MIN_ROWS or not examples:
+        raise too_few(len(examples), _lost(lost, findings))
+    if layout.task != "classify":
+        return
+    counts = Counter(example.target for example in examples)
+    column = layout.columns["label"]
+    if len(counts) == 1:
+        raise DataError(
+            "E0332",
+            f'every row has the same label {next(iter(counts))!r} in "{column}"',
+            why="there is nothing to tell apart",
+            hint="add rows of other labels, or name another column with --label",
+        )
+    if len(counts) > 0.8 * len(examples):
+        every = "all" if len(counts) == len(examples) else "nearly all"
+        raise DataError(
+            "E0333",
+            f'the labels in "{column}" are {every} different: {len(counts):,} in'
+            f" {len(examples):,} rows",
+            why="a label has to come up again to be learned; this looks like free text",
+            hint="--task chat if these are answers, or name the right column with --label",
+        )
+
+
+def _lost(lost: Sequence[SplitRow], findings: Sequence[Finding]) -> str:
+    """Why rows can't be used, the most frequent reasons with an example each."""
+    if not lost:
+        return ""
+    evidence = {finding.row_id: finding.evidence for finding in findings}
+    first: dict[str, SplitRow] = {}
+    for row in lost:
+        first.setdefault(row.reason, row)
+    return "; ".join(
+        f"{count:,} rows {reason} (such as {first[reason].source}:"
+        f"{first[reason].line or f'record {first[reason].record}'}:"
+        f" {evidence.get(first[reason].row_id, '')})"
+        for reason, count in Counter(row.reason for row in lost).most_common(3)
+    )
+
+
+def _take_out_copies(
+    examples: Sequence[Example], keys: Sequence[str]
+) -> tuple[list[Example], list[SplitRow]]:
+    """Exact copies leave, one stays; a holdout that a column names keeps all of its rows."""
+    kept: list[Example] = []
+    rows: list[SplitRow] = []
+    by_side: dict[str | None, list[int]] = {}
+    for index, example in enumerate(examples):
+        by_side.setdefault(example.split, []).append(index)
+    copies: set[str] = set()
+    for side, indices in by_side.items():
+        if side != "holdout":
+            copies |= find_copies([examples[i] for i in indices], [keys[i] for i in indices]).keys()
+    for example in examples:
+        if example.row_id in copies:
+            rows.append(
+                SplitRow(
+                    example.row_id,
+                    example.source,
+                    example.record,
+                    example.line,
+                    "quarantine",
+                    "exact_duplicate",
+                )
+            )
+        else:
+            kept.append(example)
+    return kept, rows
+
+
+def _in_order(raw: Sequence[RawRow], rows: Sequence[SplitRow]) -> list[SplitRow]:
+    """The account in the order of the input."""
+    order = {(row.source, row.record): index for index, row in enumerate(raw)}
+    return sorted(rows, key=lambda row: (order.get((row.source, row.record), -1), row.row_id))
+
+
+def _assemble(
+    options: DataSection,
+    seed: int,
+    layout: Layout,
+    own: ReadResult,
+    held: ReadResult,
+    examples: Sequence[Example],
+    splits: list[SplitRow],
+    findings: list[Finding],
+    cut: Sequence[Example],
+) -> Prepared:
+    raw_at = {(row.source, row.record): row for row in [*own.rows, *held.rows]}
+    raw = {row.row_id: raw_at[row.source, row.record] for row in splits}
+    side_of = {row.row_id: row.split for row in splits}
+    by_side: dict[str, list[Example]] = {side: [] for side in SIDES}
+    for example in examples:
+        side = side_of[example.row_id]
+        if side != "quarantine":
+            by_side[side].append(example)
+    labels: tuple[str, ...] = ()
+    if layout.task == "classify":
+        labels = tuple(sorted({e.target or "" for rows in by_side.values() for e in rows}))
+    return Prepared(
+        examples=by_side,
+        quarantined=[
+            (raw[row.row_id], row.row_id, row.reason) for row in splits if row.split == "quarantine"
+        ],
+        findings=findings,
+        splits=splits,
+        layout=layout,
+        sources=own.sources,
+        eval_sources=held.sources,
+        task=layout.task,
+        labels=labels,
+        seed=seed,
+        fractions=fractions_for(cut, bool(held.rows), options),
+        skipped=[*own.skipped, *held.skipped],
+        raw=raw,
+    )

@@ -1,0 +1,243 @@
+"""Compare two prediction files with the statistics of a run's verdict.
+
+In: JSONL files with one line per row (DESIGN section 5, prediction files), or run directories.
+Out: a ``Verdict`` without plan, guards or holdout. Must not know: models.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fettle.errors import DataError, UsageError
+from fettle.evaluate.plan import make_plan
+from fettle.evaluate.verdict import decide
+from fettle.records.outcomes import Prediction, Verdict
+from fettle.records.run_directory import RunDirectory
+
+
+def compare_files(
+    a: str | Path,
+    b: str | Path,
+    metric: str | None = None,
+    alpha: float = 0.05,
+    *,
+    minimum_difference: float = 0.0,
+    num_resamples: int = 10_000,
+    seed: int = 0,
+) -> Verdict:
+    """Compare two prediction files, B against A.
+
+    Args:
+        a: JSONL file, or a run directory (then its tuned model's predictions).
+        b: the same.
+        metric: a metric's name with parameters; None takes ``default_metric``.
+        alpha: two-sided level.
+        minimum_difference: smallest difference that matters, in the metric's unit.
+        num_resamples: resamples and randomization draws.
+        seed: of the random generators.
+
+    Returns:
+        The verdict; ``invalid`` when the files hold other rows, with counts and examples.
+
+    Raises:
+        DataError: E0302 a line, E1003 a file that can't be read, E1004 a row id that occurs twice.
+        UsageError: E1001, E1002 the metric; E1005 alpha or another setting.
+    """
+    return compare(
+        load_prediction_file(a),
+        load_prediction_file(b),
+        metric,
+        alpha,
+        minimum_difference=minimum_difference,
+        num_resamples=num_resamples,
+        seed=seed,
+    )
+
+
+def compare(
+    a: Sequence[Prediction],
+    b: Sequence[Prediction],
+    metric: str | None = None,
+    alpha: float = 0.05,
+    *,
+    minimum_difference: float = 0.0,
+    num_resamples: int = 10_000,
+    seed: int = 0,
+) -> Verdict:
+    """Compare two lists of predictions, B against A; see ``compare_files``."""
+    _check_settings(alpha, minimum_difference, num_resamples)
+    groups = {row.group or f"\0{row.row_id}" for row in a}
+    plan = make_plan(
+        task="compare",
+        metric=metric or default_metric([*a, *b]),
+        alpha=alpha,
+        minimum_difference=minimum_difference,
+        n_holdout=len({row.row_id for row in a}),
+        clusters=len(groups) if len(groups) < len(a) else None,
+        seeds=(seed,),
+        num_resamples=num_resamples,
+    )
+    found = decide(plan, a, b)
+    return replace(found, plan=None, guards=None, holdout=None, power=None, seeds=())
+
+
+def default_metric(rows: Sequence[Prediction]) -> str:
+    """What all rows bring: a score, else answers to match, else a loss.
+
+    Args:
+        rows: of both files.
+
+    Returns:
+        score, loss or exact_match.
+    """
+    if rows and all(row.score is not None for row in rows):
+        return "score"
+    answered = all(row.prediction is not None for row in rows)
+    if not answered and all(row.loss_sum is not None for row in rows):
+        return "loss"
+    return "exact_match"
+
+
+def load_prediction_file(path: str | Path) -> list[Prediction]:
+    """Read one JSON object a line: row_id, prediction, reference, and group, score, losses if any.
+
+    Args:
+        path: the file, or a run directory.
+
+    Returns:
+        Predictions in file order.
+
+    Raises:
+        DataError: E1003 the file can't be read or is empty; E0302 a line that is not such an
+            object (file:line); E1004 a row id that occurs twice (file:line).
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = RunDirectory(file).evaluation / "predictions.tuned.jsonl"
+    rows: list[Prediction] = []
+    first_line: dict[str, int] = {}
+    try:
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            "E1003",
+            f"{file} can't be read as a prediction file: {error}",
+            hint="give a JSONL file in UTF-8 with row_id, prediction and reference, or a run"
+            " directory that has evaluation/predictions.tuned.jsonl",
+        ) from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        where = f"{file}:{number}"
+        row = _prediction(_object(line, where), where)
+        if row.row_id in first_line:
+            raise DataError(
+                "E1004",
+                f"row_id {row.row_id!r} occurs twice",
+                where=where,
+                why=f"it was on line {first_line[row.row_id]} already",
+                hint="give every row its own row_id",
+            )
+        first_line[row.row_id] = number
+        rows.append(row)
+    if not rows:
+        raise DataError(
+            "E1003",
+            f"{file} holds no predictions",
+            hint='write one line a row: {"row_id": …, "prediction": …, "reference": …}',
+        )
+    return rows
+
+
+def _object(line: str, where: str) -> Mapping[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError("E0302", f"not a JSON object: {error}", where=where) from error
+    if not isinstance(record, dict):
+        raise DataError("E0302", "not a JSON object", where=where)
+    return record
+
+
+def _prediction(record: Mapping[str, Any], where: str) -> Prediction:
+    row_id = _text(record.get("row_id"), "row_id", where)
+    if row_id is None:
+        raise _bad_line("row_id is missing", where)
+    score = _number(record.get("score"), "score", where)
+    loss_sum = _number(record.get("loss_sum"), "loss_sum", where)
+    prediction = _text(record.get("prediction"), "prediction", where)
+    if "prediction" not in record and score is None and loss_sum is None:
+        raise _bad_line("prediction is missing", where)
+    reference = _reference(record.get("reference"), where)
+    if reference is None and prediction is not None and score is None:
+        raise _bad_line("reference is missing", where)
+    num_targets = record.get("num_targets")
+    if num_targets is not None and (not isinstance(num_targets, int) or num_targets < 0):
+        raise _bad_line(f"num_targets is {num_targets!r}, not a count", where)
+    return Prediction(
+        row_id=row_id,
+        prediction=prediction,
+        reference="" if reference is None else reference,
+        group=_text(record.get("group"), "group", where),
+        score=score,
+        loss_sum=loss_sum,
+        num_targets=num_targets,
+    )
+
+
+def _text(value: Any, name: str, where: str) -> str | None:
+    """A string, a whole number as one, or None."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise _bad_line(f"{name} is {_shown(value)}, not a string", where)
+
+
+def _reference(value: Any, where: str) -> str | tuple[str, ...] | None:
+    if not isinstance(value, list):
+        return _text(value, "reference", where)
+    found = [_text(item, "reference", where) for item in value]
+    accepted = tuple(item for item in found if item is not None)
+    if not accepted or len(accepted) != len(found):
+        raise _bad_line("reference is a list without strings, or with null", where)
+    return accepted
+
+
+def _number(value: Any, name: str, where: str) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _bad_line(f"{name} is {_shown(value)}, not a number", where)
+    # NaN and infinities are kept: the verdict says which rows have them.
+    return float(value) if isinstance(value, float) or abs(value) < 2**1000 else math.inf
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def _bad_line(message: str, where: str) -> DataError:
+    return DataError(
+        "E0302",
+        message,
+        where=where,
+        hint='a line is {"row_id": …, "prediction": …, "reference": …}; group, score may follow',
+    )
+
+
+def _check_settings(alpha: float, minimum_difference: float, num_resamples: int) -> None:
+    if not 0.0 < alpha < 0.5:
+        raise UsageError("E1005", f"alpha is {alpha:g}", hint="choose one between 0 and 0.5")
+    if not 0.0 <= minimum_difference < math.inf:
+        raise UsageError(
+            "E1005",
+            f"minimum_difference is {minimum_difference:g}",
+            hint="choose 0 or more, in the metric's own unit",
+        )
+    if num_resamples < 200:
+        raise UsageError("E1005", f"resamples are {num_resamples}", hint="choose 200 or more")

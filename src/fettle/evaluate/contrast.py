@@ -1,0 +1,279 @@
+"""One metric, two arms, one test: the right test and interval for each kind of metric.
+
+| metric                      | p-value                             | interval                   |
+|-----------------------------|-------------------------------------|----------------------------|
+| 0 or 1, independent rows    | exact McNemar                       | Tango                      |
+| 0 or 1, rows in clusters    | cluster sign-flip                   | wider of cluster t, Tango  |
+| mean or ratio               | (cluster) sign-flip                 | wider of t and bootstrap-t |
+| corpus                      | (cluster) approximate randomization | paired (cluster) bootstrap |
+
+In: predictions of both arms on the same rows in the same order. Out: a ``Contrast``.
+Must not know: plans, verdicts, which words follow.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fettle.metrics.metric import Metric
+from fettle.records.outcomes import Comparison, Prediction
+from fettle.statistics.clustered import cluster_t_interval, wider_interval
+from fettle.statistics.paired import mcnemar_exact, paired_bootstrap, tango_interval
+from fettle.statistics.power import rows_for_mean, rows_for_proportions
+from fettle.statistics.resampling import (
+    FloatArray,
+    IntArray,
+    randomization_test,
+    smallest_p_value,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """A comparison with what the verdict needs besides."""
+
+    comparison: Comparison
+    standard_error: float
+    """Of the difference; 0 where it can't be estimated."""
+    smallest_p: float
+    """The smallest p-value that any outcome on these rows could have given."""
+    discordant: tuple[int, int] | None = None
+    """b: only the base right, c: only the tuned model right; for metrics of 0 and 1."""
+
+    def rows_to_decide(self, margin: float = 0.0, power: float = 0.8) -> int | None:
+        """About how many rows in all would show this difference to be more than a margin.
+
+        Args:
+            margin: smallest difference that matters, in the metric's unit.
+            power: chance to show it.
+
+        Returns:
+            Rows, at least one more than there are; None when no practical number would do.
+        """
+        found = self.comparison
+        gap = abs(found.difference) - margin
+        alpha = 1.0 - found.confidence
+        if gap <= 0.0:
+            return None
+        if self.discordant is not None and found.clusters is None:
+            rows = rows_for_proportions(gap, sum(self.discordant) / found.n, power, alpha)
+        else:
+            spread = self.standard_error * float(np.sqrt(found.n))
+            rows = rows_for_mean(gap, spread, power, alpha)
+        return None if rows is None else max(rows, found.n + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Arms:
+    """Both arms as numbers."""
+
+    metric: Metric
+    base: FloatArray
+    tuned: FloatArray
+    groups: IntArray | None
+    base_value: float
+    tuned_value: float
+    confidence: float
+    num_resamples: int
+    seed: int
+
+    @property
+    def n(self) -> int:
+        return len(self.base)
+
+    @property
+    def num_units(self) -> int:
+        return self.n if self.groups is None else int(self.groups.max()) + 1
+
+    @property
+    def prefix(self) -> str:
+        return "" if self.groups is None else "cluster "
+
+
+@dataclass(frozen=True, slots=True)
+class _Tested:
+    """What one kind of test found."""
+
+    p_value: float
+    test: str
+    low: float | None
+    high: float | None
+    interval: str
+    standard_error: float
+    smallest_p: float
+    discordant: tuple[int, int] | None = None
+
+
+def contrast(
+    metric: Metric,
+    base: Sequence[Prediction],
+    tuned: Sequence[Prediction],
+    *,
+    alpha: float = 0.05,
+    num_resamples: int = 10_000,
+    seed: int = 0,
+) -> Contrast:
+    """Compare two arms on one metric.
+
+    Args:
+        metric: what is measured.
+        base: arm A, one prediction a row, all covered by the metric and finite.
+        tuned: arm B, the same rows in the same order.
+        alpha: two-sided level; the interval has confidence 1 - alpha.
+        num_resamples: resamples and randomization draws.
+        seed: of the random generators.
+
+    Returns:
+        The contrast; ``difference`` is tuned - base. The interval is None with fewer than two
+        units, where only a metric of 0 and 1 has one.
+
+    Raises:
+        ValueError: no rows, or rows that differ between the arms.
+    """
+    if not base or [row.row_id for row in base] != [row.row_id for row in tuned]:
+        raise ValueError("both arms must hold the same rows in the same order, at least one")
+    base_sums, tuned_sums = metric.sums([base, tuned])
+    arms = _Arms(
+        metric=metric,
+        base=base_sums,
+        tuned=tuned_sums,
+        groups=group_numbers(base),
+        base_value=float(metric.score(base_sums.sum(axis=0))),
+        tuned_value=float(metric.score(tuned_sums.sum(axis=0))),
+        confidence=1.0 - alpha,
+        num_resamples=num_resamples,
+        seed=seed,
+    )
+    tested = _choose(arms)
+    comparison = Comparison(
+        metric=metric.name,
+        higher_is_better=metric.higher_is_better,
+        base=arms.base_value,
+        tuned=arms.tuned_value,
+        difference=arms.tuned_value - arms.base_value,
+        ci_low=tested.low,
+        ci_high=tested.high,
+        confidence=arms.confidence,
+        p_value=tested.p_value,
+        test=tested.test,
+        n=arms.n,
+        clusters=None if arms.groups is None else arms.num_units,
+        signature=metric.signature(),
+        interval=tested.interval,
+    )
+    return Contrast(comparison, tested.standard_error, tested.smallest_p, tested.discordant)
+
+
+def group_numbers(rows: Sequence[Prediction]) -> IntArray | None:
+    """Cluster number of every row; None when no two rows share a group.
+
+    A row without a group is a cluster of its own.
+    """
+    numbers: dict[tuple[bool, str], int] = {}
+    found = []
+    for row in rows:
+        key = (True, row.row_id) if row.group is None else (False, row.group)
+        found.append(numbers.setdefault(key, len(numbers)))
+    return None if len(numbers) == len(rows) else np.array(found, dtype=np.int64)
+
+
+def _choose(arms: _Arms) -> _Tested:
+    if arms.metric.kind == "corpus":
+        return _corpus(arms)
+    values = np.concatenate([arms.base, arms.tuned])
+    if arms.metric.kind == "row" and np.all((values[:, 0] == 0.0) | (values[:, 0] == 1.0)):
+        return _binary(arms)
+    return _mean(arms)
+
+
+def _binary(arms: _Arms) -> _Tested:
+    base_only = int(np.count_nonzero(arms.base[:, 0] > arms.tuned[:, 0]))
+    tuned_only = int(np.count_nonzero(arms.base[:, 0] < arms.tuned[:, 0]))
+    discordant = (base_only, tuned_only)
+    low, high = tango_interval(base_only, tuned_only, arms.n, arms.confidence)
+    if arms.groups is None:
+        spread = base_only + tuned_only - (tuned_only - base_only) ** 2 / arms.n
+        return _Tested(
+            p_value=mcnemar_exact(base_only, tuned_only).p_value,
+            test="exact McNemar",
+            low=low,
+            high=high,
+            interval="Tango",
+            standard_error=float(np.sqrt(max(spread, 0.0))) / arms.n,
+            smallest_p=min(1.0, 2.0 ** (1 - arms.n)),
+            discordant=discordant,
+        )
+    p_value, test, smallest_p = _randomize(arms)
+    if arms.num_units < 2:
+        return _Tested(p_value, test, None, None, "", 0.0, smallest_p, discordant)
+    difference = arms.tuned[:, 0] - arms.base[:, 0]
+    found = cluster_t_interval(
+        difference, arms.base[:, 1], groups=arms.groups, confidence=arms.confidence
+    )
+    if found.standard_error == 0.0:
+        # All clusters differ alike: each counts as one row, for want of any other bound.
+        scale = arms.num_units / arms.n
+        low, high = tango_interval(
+            base_only * scale, tuned_only * scale, arms.num_units, arms.confidence
+        )
+    # Clusters never tell more than as many independent rows.
+    low, high = max(-1.0, min(low, found.low)), min(1.0, max(high, found.high))
+    interval = "wider of cluster t and Tango"
+    return _Tested(p_value, test, low, high, interval, found.standard_error, smallest_p, discordant)
+
+
+def _mean(arms: _Arms) -> _Tested:
+    p_value, test, smallest_p = _randomize(arms)
+    if arms.num_units < 2:
+        return _Tested(p_value, test, None, None, "", 0.0, smallest_p)
+    found = wider_interval(
+        arms.tuned[:, 0] - arms.base[:, 0],
+        arms.base[:, 1],
+        groups=arms.groups,
+        num_resamples=arms.num_resamples,
+        confidence=arms.confidence,
+        seed=arms.seed,
+    )
+    low, high = _within(found.low, found.high, arms.metric.span)
+    interval = f"wider of {arms.prefix}t and {arms.prefix}bootstrap-t"
+    return _Tested(p_value, test, low, high, interval, found.standard_error, smallest_p)
+
+
+def _corpus(arms: _Arms) -> _Tested:
+    p_value, test, smallest_p = _randomize(arms)
+    if arms.num_units < 2:
+        return _Tested(p_value, test, None, None, "", 0.0, smallest_p)
+    found = paired_bootstrap(
+        arms.base,
+        arms.tuned,
+        arms.metric.score,
+        groups=arms.groups,
+        num_resamples=arms.num_resamples,
+        confidence=arms.confidence,
+        seed=arms.seed,
+    )
+    low, high = _within(found.low, found.high, arms.metric.span)
+    interval = f"paired {arms.prefix}bootstrap"
+    return _Tested(p_value, test, low, high, interval, found.standard_error, smallest_p)
+
+
+def _randomize(arms: _Arms) -> tuple[float, str, float]:
+    found = randomization_test(
+        arms.base,
+        arms.tuned,
+        arms.metric.score,
+        groups=arms.groups,
+        num_draws=arms.num_resamples,
+        seed=arms.seed,
+    )
+    name = "approximate randomization" if arms.metric.kind == "corpus" else "sign-flip"
+    kind = arms.prefix or "paired "
+    return found.p_value, kind + name, smallest_p_value(arms.num_units, arms.num_resamples)
+
+
+def _within(low: float, high: float, span: float | None) -> tuple[float | None, float | None]:
+    """Clip to what the metric can reach; an end that nothing bounds makes the interval None."""
+    if span is not None:
+        return max(low, -span), min(high, span)
+    return (low, high) if np.isfinite(low) and np.isfinite(high) else (None, None)

@@ -1,0 +1,326 @@
+"""The verdict: which of eight words the evidence allows (DESIGN section 5).
+
+In: the sealed plan, both arms' predictions on the holdout, baselines. Out: a ``Verdict``.
+Must not know: how predictions were made, files, reports.
+"""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from fettle.evaluate.baselines import baseline_result
+from fettle.evaluate.contrast import Contrast, contrast
+from fettle.evaluate.integrity import holdout_fault, plan_fault, row_fault, value_fault
+from fettle.evaluate.wording import baseline_note, difference_text, headline, p_text
+from fettle.metrics import find_metric
+from fettle.metrics.labels import confusion, labels_of, per_class
+from fettle.metrics.metric import Metric
+from fettle.records.facts import BaseFacts
+from fettle.records.outcomes import (
+    Comparison,
+    Prediction,
+    Verdict,
+    VerdictWord,
+)
+from fettle.statistics.correction import holm
+
+POWER = 0.8
+"""Chance with which "more rows would decide"."""
+
+
+def decide(
+    plan: Mapping[str, Any],
+    base: Sequence[Prediction],
+    tuned: Sequence[Prediction],
+    *,
+    sealed_sha256: str | None = None,
+    expected_row_ids: Collection[str] | None = None,
+    train_row_ids: Collection[str] = (),
+    baselines: Mapping[str, Sequence[Prediction]] | None = None,
+    holdout: Mapping[str, Any] | None = None,
+    weights: Mapping[str, Any] | None = None,
+    base_facts: BaseFacts | None = None,
+    seeds: Sequence[int] | None = None,
+    candidates_screened: int | None = None,
+) -> Verdict:
+    """Judge a tuned model against its base by the sealed plan.
+
+    Args:
+        plan: from ``make_plan``.
+        base: arm A on the holdout rows.
+        tuned: arm B on the same rows, in any order.
+        sealed_sha256: the plan's hash as it was noted before training.
+        expected_row_ids: all rows of the holdout; one that is missing makes the verdict invalid.
+        train_row_ids: rows that were trained on; one of them in the holdout makes it invalid.
+        baselines: name to predictions on the same rows.
+        holdout: verdict.json's ``holdout`` object.
+        weights: verdict.json's ``weights`` object.
+        base_facts: of the base model.
+        seeds: of training; the plan's when None.
+        candidates_screened: how many were tried on validation.
+
+    Returns:
+        The verdict. Faults of the comparison give ``invalid`` with the reason, never an exception.
+
+    Raises:
+        UsageError: E1001 or E1002, the plan names an unknown metric.
+        DataError: E1006, references that a class metric can't use.
+    """
+    frame = Verdict(
+        verdict="invalid",
+        reason="",
+        primary=None,
+        power=plan.get("power"),
+        holdout=holdout,
+        plan={"sha256": plan.get("sha256")},
+        candidates_screened=candidates_screened,
+        weights=weights,
+        base=None if base_facts is None else _base_object(base_facts),
+        seeds=tuple(plan.get("seeds", ()) if seeds is None else seeds),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    fault = plan_fault(plan, sealed_sha256)
+    if fault is not None:
+        return _invalid(frame, fault)
+    metric = replace(find_metric(plan["metric"]), higher_is_better=plan["higher_is_better"])
+    arms = arm_names(plan)
+    fault = row_fault(base, tuned, arms) or holdout_fault(
+        plan, {row.row_id for row in base}, expected_row_ids, train_row_ids
+    )
+    if fault is not None:
+        return _invalid(frame, fault)
+    by_id = {row.row_id: row for row in tuned}
+    tuned = [by_id[row.row_id] for row in base]
+    fault = value_fault(metric, base, tuned, arms)
+    if fault is not None:
+        return _invalid(frame, fault)
+
+    settings = {
+        "alpha": plan["alpha"],
+        "num_resamples": plan["resamples"],
+        "seed": plan["seeds"][0] if plan["seeds"] else 0,
+    }
+    primary = contrast(metric, base, tuned, **settings)
+    word, reason = choose_word(plan, primary)
+    secondary, skipped = _secondary(plan, base, tuned, settings)
+    measured = [metric, *(find_metric(name) for name in plan["secondary"])]
+    cheap = [
+        found
+        for name, rows in (baselines or {}).items()
+        if (found := baseline_result(name, rows, tuned, measured, **settings)) is not None
+    ]
+    notes = [note for found in cheap if (note := baseline_note(found, plan["alpha"])) is not None]
+    return replace(
+        frame,
+        verdict=word,
+        reason=" ".join([reason, *(f"It is {note}." for note in notes)]),
+        primary=primary.comparison,
+        secondary=secondary,
+        baselines=cheap,
+        headline=headline(word, primary.comparison, notes),
+        extra=_extra(plan, base, tuned, primary, skipped),
+    )
+
+
+def choose_word(plan: Mapping[str, Any], found: Contrast) -> tuple[VerdictWord, str]:
+    """The word that the primary contrast allows, and the sentence that says why.
+
+    Args:
+        plan: the sealed plan (alpha, minimum_difference, guards).
+        found: the primary contrast.
+
+    Returns:
+        Word and reason. Improved needs p <= alpha and an interval whose lower end, in the
+        direction of better, lies above the smallest difference that matters.
+    """
+    alpha, margin = float(plan["alpha"]), float(plan["minimum_difference"])
+    comparison = found.comparison
+    metric = find_metric(comparison.metric)
+    first, second = arm_names(plan)
+    if found.smallest_p > alpha:
+        return "too_few_rows", _too_few(comparison, found.smallest_p, alpha)
+    low, high = oriented_interval(comparison)
+    shown = comparison.p_value <= alpha
+    band = difference_text(metric, margin, sign=False)
+    if shown and low is not None and low > margin:
+        least = difference_text(metric, low, sign=False)
+        beyond = f", more than the {band} that matter" if margin else ""
+        alone = "" if plan["guards"] else " No guard sets were given, so nothing else was tested."
+        return (
+            "improved",
+            f"{second} is better than {first} by at least {least}{beyond} "
+            f"({p_text(comparison.p_value)}, alpha {alpha:g}).{alone}",
+        )
+    inside = low is not None and high is not None and -margin < low < high < margin
+    if inside:
+        return (
+            "equivalent",
+            f"the whole interval lies within ±{band}, the band that the plan calls equal.",
+        )
+    if shown and high is not None and high < 0.0:
+        least = difference_text(metric, -high, sign=False)
+        return (
+            "worse",
+            f"{second} is worse than {first} by at least {least} "
+            f"({p_text(comparison.p_value)}, alpha {alpha:g}).",
+        )
+    return "no_clear_difference", _undecided(found, metric, margin, alpha)
+
+
+def oriented_interval(found: Comparison) -> tuple[float | None, float | None]:
+    """The interval in the direction of better: above 0 speaks for arm B."""
+    if found.ci_low is None or found.ci_high is None:
+        return None, None
+    if found.higher_is_better:
+        return found.ci_low, found.ci_high
+    return -found.ci_high, -found.ci_low
+
+
+def arm_names(plan: Mapping[str, Any]) -> tuple[str, str]:
+    """How sentences call the two arms."""
+    return ("A", "B") if plan["task"] == "compare" else ("the base", "the tuned model")
+
+
+def _too_few(found: Comparison, smallest: float, alpha: float) -> str:
+    needed = 1 + math.ceil(math.log2(1.0 / alpha))
+    units, kind = (found.n, "row") if found.clusters is None else (found.clusters, "group")
+    count = f"{units} {kind}" + ("" if units == 1 else "s")
+    if units >= needed:
+        return (
+            f"so few resamples can't give p ≤ {alpha:g} (the smallest possible is {smallest:.2g}): "
+            f"raise evaluate.resamples above {math.ceil(1.0 / alpha)}."
+        )
+    return (
+        f"with {count} no result could have reached p ≤ {alpha:g} (the smallest possible is "
+        f"{smallest:.2g}): at least {needed} {kind}s are needed, and many more to show a small "
+        "difference."
+    )
+
+
+def _undecided(found: Contrast, metric: Metric, margin: float, alpha: float) -> str:
+    comparison = found.comparison
+    low, _ = oriented_interval(comparison)
+    if comparison.p_value > alpha:
+        start = f"p = {comparison.p_value:.2g} is above alpha {alpha:g}"
+    elif margin and low is not None and 0.0 < low <= margin:
+        band = difference_text(metric, margin, sign=False)
+        start = f"a difference is shown, but not that it exceeds the {band} that matter"
+    elif low is None:
+        start = "these rows can't bound the difference"
+    else:
+        start = "the interval reaches 0, though the p-value is small"
+    rows = found.rows_to_decide(margin, POWER)
+    if rows is None:
+        return f"{start}. No practical number of rows would show a difference as small as this one."
+    return (
+        f"{start}. If the difference seen is the true one, about {rows - comparison.n:,} more rows "
+        f"would decide ({rows:,} in all, {100 * POWER:g} % power)."
+    )
+
+
+def _secondary(
+    plan: Mapping[str, Any],
+    base: Sequence[Prediction],
+    tuned: Sequence[Prediction],
+    settings: Mapping[str, Any],
+) -> tuple[list[Comparison], dict[str, str]]:
+    """Secondary comparisons on the rows that both arms bring, with Holm's correction.
+
+    Returns:
+        The comparisons, and by name why a metric was left out.
+    """
+    found: list[Comparison] = []
+    skipped: dict[str, str] = {}
+    for name in plan["secondary"]:
+        metric = find_metric(name)
+        base_rows = [row for row in base if metric.covers(row)]
+        tuned_rows = [row for row in tuned if metric.covers(row)]
+        if not base_rows and not tuned_rows:
+            skipped[name] = f"no row has a {metric.needs}"
+            continue
+        arms = arm_names(plan)
+        fault = row_fault(base_rows, tuned_rows, arms)
+        fault = fault or value_fault(metric, base_rows, tuned_rows, arms)
+        if fault is not None:
+            skipped[name] = fault
+            continue
+        found.append(contrast(metric, base_rows, tuned_rows, **settings).comparison)
+    adjusted = holm([item.p_value for item in found])
+    return [
+        replace(item, p_adjusted=value) for item, value in zip(found, adjusted, strict=True)
+    ], skipped
+
+
+def _extra(
+    plan: Mapping[str, Any],
+    base: Sequence[Prediction],
+    tuned: Sequence[Prediction],
+    primary: Contrast,
+    skipped: Mapping[str, str],
+) -> dict[str, Any]:
+    extra: dict[str, Any] = {"rows_to_decide": primary.rows_to_decide(plan["minimum_difference"])}
+    if primary.discordant is not None:
+        base_only, tuned_only = primary.discordant
+        extra["discordant"] = {"base_only": base_only, "tuned_only": tuned_only}
+    if skipped:
+        extra["skipped"] = dict(skipped)
+    display = {
+        name: _value_of(find_metric(name), base, tuned)
+        for name in plan["display"]
+        if all(find_metric(name).covers(row) for row in (*base, *tuned))
+    }
+    if display:
+        extra["display"] = display
+    answered = all(row.prediction is not None for row in (*base, *tuned))
+    if plan["task"] == "classify" and answered:
+        extra |= class_tables(base, tuned)
+    return extra
+
+
+def class_tables(base: Sequence[Prediction], tuned: Sequence[Prediction]) -> dict[str, Any]:
+    """Per-class figures and confusion matrices of both arms, for the report.
+
+    Args:
+        base: arm A; every row has one reference.
+        tuned: arm B on the same rows.
+
+    Returns:
+        ``per_class``: a list of {label, support, base, tuned}, each arm with precision, recall and
+        f1. ``confusion``: labels, and per arm a matrix with a line per true class.
+    """
+    labels = labels_of([base, tuned], "the table of classes")
+    matrices = {"base": confusion(base, labels), "tuned": confusion(tuned, labels)}
+    figures = {arm: per_class(matrix) for arm, matrix in matrices.items()}
+    rows = [
+        {"label": label, "support": int(figures["base"]["support"][number])}
+        | {
+            arm: {name: float(table[name][number]) for name in ("precision", "recall", "f1")}
+            for arm, table in figures.items()
+        }
+        for number, label in enumerate(labels)
+    ]
+    shown = {arm: matrix.tolist() for arm, matrix in matrices.items()}
+    return {"per_class": rows, "confusion": {"labels": labels} | shown}
+
+
+def _value_of(
+    metric: Metric, base: Sequence[Prediction], tuned: Sequence[Prediction]
+) -> dict[str, float | None]:
+    values = {}
+    for arm, sums in zip(("base", "tuned"), metric.sums([base, tuned]), strict=True):
+        value = float(metric.score(sums.sum(axis=0)))
+        # JSON has no infinity.
+        values[arm] = value if np.isfinite(value) else None
+    return values
+
+
+def _invalid(frame: Verdict, fault: str) -> Verdict:
+    return replace(frame, reason=f"{fault}.", headline=f"INVALID  {fault}")
+
+
+def _base_object(facts: BaseFacts) -> dict[str, Any]:
+    return {"id": facts.id, "revision": facts.revision, "sha256": facts.sha256}

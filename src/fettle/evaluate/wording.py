@@ -1,0 +1,93 @@
+"""The verdict's headline and figures as text.
+
+In: a comparison. Out: one line. Must not know: how it was computed, HTML.
+"""
+
+from collections.abc import Sequence
+
+from fettle.metrics import find_metric
+from fettle.metrics.metric import Metric
+from fettle.records.outcomes import BaselineResult, Comparison, VerdictWord
+
+MINUS = "−"
+
+
+def headline(word: VerdictWord, found: Comparison, notes: Sequence[str] = ()) -> str:
+    """One line: the word, both values, difference, interval, p, test, rows.
+
+    Args:
+        word: the verdict.
+        found: the primary comparison.
+        notes: what else belongs there, such as a baseline that was not beaten.
+
+    Returns:
+        ``IMPROVED  accuracy 61.2 % → 91.7 % (+30.5 points, 95 % CI 27.6 to 33.4, p < 0.001,
+        exact McNemar, n = 976)``.
+    """
+    metric = find_metric(found.metric)
+    figures = [
+        difference_text(metric, found.difference),
+        interval_text(metric, found),
+        p_text(found.p_value),
+        found.test,
+        f"n = {found.n:,}",
+    ]
+    if found.clusters is not None:
+        figures.append(f"{found.clusters:,} groups")
+    line = (
+        f"{word.upper().replace('_', ' ')}  {found.metric} {value_text(metric, found.base)} → "
+        f"{value_text(metric, found.tuned)} ({', '.join(figures)})"
+    )
+    return "; ".join([line, *notes])
+
+
+def value_text(metric: Metric, value: float) -> str:
+    """A value in its unit: ``61.2 %``, ``2.310 nats``."""
+    if metric.unit == "share":
+        return f"{_number(100.0 * value, 1)} %"
+    return _number(value, _decimals(metric)) + (" nats" if metric.unit == "nats" else "")
+
+
+def difference_text(metric: Metric, value: float, *, sign: bool = True) -> str:
+    """A difference in its unit: ``+30.5 points``."""
+    scale, unit = (100.0, " points") if metric.unit == "share" else (1.0, "")
+    unit = {"points": " points", "nats": " nats"}.get(metric.unit, unit)
+    text = _number(scale * value, _decimals(metric))
+    return ("+" if sign and not text.startswith(MINUS) else "") + text + unit
+
+
+def interval_text(metric: Metric, found: Comparison) -> str:
+    """``95 % CI 27.6 to 33.4``, in the unit of the difference."""
+    if found.ci_low is None or found.ci_high is None:
+        return "no interval"
+    scale = 100.0 if metric.unit == "share" else 1.0
+    low, high = (_number(scale * end, _decimals(metric)) for end in (found.ci_low, found.ci_high))
+    return f"{100.0 * found.confidence:g} % CI {low} to {high}"
+
+
+def p_text(value: float) -> str:
+    """``p < 0.001``, ``p = 0.012``, ``p = 0.34``."""
+    if value < 0.001:
+        return "p < 0.001"
+    return f"p = {value:.3f}" if value < 0.1 else f"p = {value:.2f}"
+
+
+def baseline_note(found: BaselineResult, alpha: float) -> str | None:
+    """What the headline must say of a baseline; None when the tuned model clearly beats it."""
+    metric = find_metric(found.metric)
+    gain = found.difference_to_tuned if metric.higher_is_better else -found.difference_to_tuned
+    shown = f"{found.name} ({found.metric} {value_text(metric, found.value)}"
+    if gain <= 0.0:
+        return f"not better than {shown})"
+    if found.p_value is not None and found.p_value > alpha:
+        return f"not clearly better than {shown}, {p_text(found.p_value)})"
+    return None
+
+
+def _decimals(metric: Metric) -> int:
+    return 1 if metric.unit in {"share", "points"} else 3
+
+
+def _number(value: float, decimals: int) -> str:
+    # Adding 0.0 turns a rounded -0.0 into 0.0.
+    return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", MINUS)

@@ -1,0 +1,1 @@
+"""Models at work: labels, losses, representations and generated text. Needs torch."""

@@ -1,0 +1,1 @@
+"""Pretrained models: found, checked, loaded, adapted, run forward and saved. Needs torch."""

@@ -1,0 +1,115 @@
+"""The rules behind ``auto``: each returns a value and the reason that is shown to the user.
+
+In: facts. Out: ``(value, reason)``. Must not know: where a value goes, what the user asked for.
+Every rule that was measured says where; the log is docs/concepts/tried.md.
+"""
+
+from fettle.records.facts import BaseFacts, DataFacts, MachineFacts
+
+LORA_RATE_RATIO = 10.0
+"""LoRA wants about ten times the rate of full fine-tuning (Schulman et al., "LoRA without
+regret", 2025; the same factor stands in Thinking Machines' cookbook)."""
+
+FULL_LIMIT = 200_000_000
+"""Up to this many parameters, training all of them costs no more than an adapter does."""
+
+
+def method(base: BaseFacts, machine: MachineFacts) -> tuple[str, str]:
+    """full for small bases that fit, else lora."""
+    needed = training_bytes(base.num_parameters, "full")
+    if base.num_parameters <= FULL_LIMIT and needed < 0.6 * machine.memory_bytes:
+        return "full", (
+            f"{base.num_parameters / 1e6:.1f} M parameters: all weights with their optimizer"
+            f" states take {needed / 2**30:.1f} GiB, which fits"
+        )
+    return "lora", (
+        f"{base.num_parameters / 1e6:.0f} M parameters: full fine-tuning would take"
+        f" {needed / 2**30:.1f} GiB, and an adapter does as well on most tasks of this size"
+    )
+
+
+def training_bytes(num_parameters: int, method_type: str) -> int:
+    """Bytes of float32 weights, gradients and Adam moments, without activations."""
+    return num_parameters * (16 if method_type == "full" else 4)
+
+
+def rank(base: BaseFacts, data: DataFacts) -> tuple[int, str]:
+    """8, 16 or 32 by the number of target tokens."""
+    if data.task == "classify" or data.target_tokens < 200_000:
+        return 16, "enough for a task of this size; quality is flat above it"
+    return 32, f"{data.target_tokens:,} target tokens hold more than rank 16 can take up"
+
+
+def learning_rate(base: BaseFacts, method_type: str) -> tuple[float, str]:
+    """Peak rate from the width of the base: 2e-4 at 384, falling with its square."""
+    rate = 2e-4 * (384 / base.hidden_size) ** 2
+    rate = min(5e-4, max(1e-5, rate))
+    if method_type == "lora":
+        return _two_digits(rate * LORA_RATE_RATIO), (
+            f"{LORA_RATE_RATIO:.0f} times the full fine-tuning rate for a width of"
+            f" {base.hidden_size}"
+        )
+    return _two_digits(rate), f"full fine-tuning at a width of {base.hidden_size}"
+
+
+def batch_size(num_train: int) -> tuple[int, str]:
+    """A power of two from 8 to 32 that gives at least some fifty steps an epoch."""
+    size = 32
+    while size > 8 and num_train < 50 * size:
+        size //= 2
+    return size, f"{num_train:,} training rows: {max(1, num_train // size)} steps an epoch"
+
+
+def epochs(task: str, num_train: int) -> tuple[float, str]:
+    """More passes over fewer rows; early stopping ends them sooner."""
+    if task == "text":
+        return 1.0, "continued pretraining reads each token once"
+    ladder = [(1_000, 10.0), (5_000, 6.0), (20_000, 5.0), (50_000, 3.0)]
+    if task == "chat":
+        ladder = [(1_000, 6.0), (5_000, 4.0), (50_000, 3.0)]
+    for limit, value in ladder:
+        if num_train <= limit:
+            return value, f"{num_train:,} training rows; early stopping may end it sooner"
+    return 2.0, f"{num_train:,} training rows are many: two passes"
+
+
+def max_length(base: BaseFacts, data: DataFacts) -> tuple[int, str]:
+    """The longest row, as far as the base can read."""
+    longest = -(-data.max_tokens // 8) * 8
+    if longest <= base.context_length:
+        return max(8, longest), f"the longest row has {data.max_tokens} tokens: nothing is cut"
+    return base.context_length, (
+        f"the base reads {base.context_length} tokens; the longest row has {data.max_tokens}"
+    )
+
+
+def evaluate_every(num_steps: int, steps_per_epoch: int, task: str) -> tuple[int, str]:
+    """Once an epoch, at least five times in a run and at least every 500 steps."""
+    every = max(1, min(steps_per_epoch, -(-num_steps // 5), 500))
+    return every, f"{-(-num_steps // every)} looks at the validation rows in {num_steps} steps"
+
+
+def dtype(machine: MachineFacts) -> tuple[str, str]:
+    """bfloat16 matrix products only where a probe found them clearly faster."""
+    single = machine.gflops.get("float32", 0.0)
+    half = machine.gflops.get("bfloat16", 0.0)
+    if machine.device == "cuda" and half > 0:
+        return "bfloat16", "the device is built for it"
+    speeds = f"probe: float32 {single:.0f}, bfloat16 {half:.0f} GFLOP/s"
+    if single > 0 and half > 2.5 * single:
+        return "bfloat16", speeds
+    return "float32", f"{speeds}; conversions eat a smaller gain"
+
+
+def micro_batch_tokens(base: BaseFacts, machine: MachineFacts) -> tuple[int, str]:
+    """Padded tokens a forward pass, from an estimate of activation memory."""
+    per_token = 4 * base.num_layers * base.hidden_size * 40 + 16 * base.vocab_size
+    room = 0.25 * machine.memory_bytes / per_token
+    tokens = 512
+    while tokens * 2 <= min(room, 8192):
+        tokens *= 2
+    return tokens, f"activations of about {tokens * per_token / 2**20:.0f} MiB"
+
+
+def _two_digits(value: float) -> float:
+    return float(f"{value:.2g}")

@@ -1,0 +1,207 @@
+"""The recipe: everything that a run can be told, as strict data.
+
+In: YAML or keyword arguments. Out: a ``Recipe``. ``auto`` (None here) means "derive it and say why";
+``resolve`` fills those in. Must not know: torch, files of data, models.
+
+The docstrings of the fields are the text of docs/reference/recipe.md.
+"""
+
+import os
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from fettle.records.outcomes import SCHEMA
+
+
+def _auto(value: Any) -> Any:
+    return None if isinstance(value, str) and value == "auto" else value
+
+
+def _number_as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, str | os.PathLike):
+        value = [value]
+    if isinstance(value, list | tuple):
+        return [os.fspath(item) if isinstance(item, os.PathLike) else item for item in value]
+    return value
+
+
+Auto = BeforeValidator(_auto)
+"""Accepts the word ``auto`` where None stands."""
+
+Name = BeforeValidator(_number_as_text)
+"""A column or a revision that is a number is the text of that number."""
+
+AutoStr = Annotated[str | None, Auto, Name]
+
+Paths = Annotated[list[str], BeforeValidator(_listed)]
+"""One path or several."""
+
+Task = Literal["classify", "chat", "text"]
+
+
+class Section(BaseModel):
+    """Strict: an unknown key is an error, and nothing is changed after it was read."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=False,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+
+class DataSection(Section):
+    """Which rows, and how to read them."""
+
+    path: Annotated[Paths, Field(min_length=1)]
+    """Files or folders. In a recipe file, relative to the folder of that file."""
+    eval: Paths = []
+    """A holdout that you have already; then no holdout is cut from ``path``."""
+    format: Annotated[Literal["csv", "json", "jsonl", "parquet", "text"] | None, Auto] = None
+    """How the files are read; auto looks at their names and first bytes."""
+    layout: Annotated[
+        Literal["text_label", "prompt_completion", "alpaca", "messages", "sharegpt", "text"] | None,
+        Auto,
+    ] = None
+    """What a row is made of; auto tells it from the columns."""
+    text: AutoStr = None
+    """Column with the input text (classify, text)."""
+    label: AutoStr = None
+    """Column with the class (classify)."""
+    prompt: AutoStr = None
+    """Column with the question or instruction (chat)."""
+    completion: AutoStr = None
+    """Column with the answer (chat)."""
+    messages: AutoStr = None
+    """Column with the list of messages (chat)."""
+    group: Annotated[str | None, Name] = None
+    """Column whose values stay on one side of a split (conversation, user, document)."""
+    time: Annotated[str | None, Name] = None
+    """Column with the date or time of a row; kept with the row."""
+    split_column: Annotated[str | None, Name] = None
+    """Column with the values train, validation (dev, valid, val), holdout (test, eval)."""
+    encoding: AutoStr = None
+    """Text encoding, such as utf-8 or cp1252; auto looks at the bytes."""
+    delimiter: AutoStr = None
+    """csv: what stands between two fields; auto counts commas, semicolons and tabs."""
+    header: Annotated[bool | None, Auto] = None
+    """csv: whether the first record holds the names of the columns."""
+    validation_fraction: Annotated[Annotated[float, Field(gt=0, lt=0.9)] | None, Auto] = None
+    """Share of the rows that choose the best checkpoint."""
+    holdout_fraction: Annotated[Annotated[float, Field(gt=0, lt=0.9)] | None, Auto] = None
+    """Share of the rows that are sealed for the verdict."""
+    max_malformed: float = Field(default=0.2, ge=0, le=1)
+    """Share of malformed rows above which the run stops with exit 3."""
+    system: str | None = None
+    """chat: a system message put before every conversation that has none."""
+
+
+class BaseSection(Section):
+    """Which pretrained model to start from."""
+
+    id: AutoStr = None
+    """Hub id, directory, an earlier run, or "starter"."""
+    revision: Annotated[str | None, Name] = None
+    """Commit, tag or branch on the hub; none is the newest, and its commit is written down."""
+    dtype: Annotated[Literal["float32", "bfloat16"] | None, Auto] = None
+    """Precision of the matrix products; weights are kept in float32."""
+    offline: bool = False
+    """Never ask a hub; use the cache or fail."""
+    chat_template: str | None = None
+    """chat: a template file, or a built-in one ("plain", "chatml"), for a base without its own."""
+
+
+class MethodSection(Section):
+    """What is trained."""
+
+    type: Annotated[Literal["full", "lora"] | None, Auto] = None
+    """All weights, or a low-rank adapter beside them."""
+    rank: Annotated[Annotated[int, Field(ge=1, le=1024)] | None, Auto] = None
+    """lora: width of the adapter."""
+    alpha: Annotated[Annotated[float, Field(gt=0)] | None, Auto] = None
+    """lora: the adapter's output is multiplied by alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """lora: share of the adapter's inputs that are dropped in training."""
+    target_modules: Annotated[list[str] | None, Auto] = None
+    """lora: names of the linear layers that get an adapter; auto takes all but the head."""
+
+
+class TrainSection(Section):
+    """How it is trained."""
+
+    learning_rate: Annotated[Annotated[float, Field(gt=0)] | None, Auto] = None
+    """Highest rate of the schedule."""
+    batch_size: Annotated[Annotated[int, Field(ge=1)] | None, Auto] = None
+    """Rows per optimizer step."""
+    epochs: Annotated[Annotated[float, Field(gt=0)] | None, Auto] = None
+    """Passes over the training rows."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """Optimizer steps; when given, it counts instead of ``epochs``."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the rate falls after the warm-up."""
+    warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the steps in which the rate rises from zero."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """AdamW's decay of the weight matrices; biases and norms have none."""
+    max_gradient_norm: float = Field(default=1.0, gt=0)
+    """A gradient that is longer than this is scaled down to it."""
+    max_length: Annotated[Annotated[int, Field(ge=8)] | None, Auto] = None
+    """Tokens; rows over it are counted and handled by ``overlong``."""
+    overlong: Annotated[Literal["error", "quarantine", "cut"] | None, Auto] = None
+    """What to do with a row that is longer than max_length; a cut is always reported."""
+    micro_batch_tokens: Annotated[Annotated[int, Field(ge=8)] | None, Auto] = None
+    """Padded tokens per forward pass; a step is split into micro-batches of at most this."""
+    checkpoint_every: Annotated[Annotated[int, Field(ge=1)] | None, Auto] = None
+    """Steps between checkpoints."""
+    evaluate_every: Annotated[Annotated[int, Field(ge=1)] | None, Auto] = None
+    """Steps between looks at the validation rows."""
+    patience: Annotated[Annotated[int, Field(ge=1)] | None, Auto] = None
+    """Looks without a better validation loss before training stops early."""
+    threads: Annotated[Annotated[int, Field(ge=1)] | None, Auto] = None
+    """Threads of the matrix products on a CPU."""
+
+
+class EvaluateSection(Section):
+    """How the result is judged."""
+
+    metric: AutoStr = None
+    """The primary metric; the verdict rests on it."""
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    """Two-sided significance level of the verdict."""
+    minimum_difference: float = Field(default=0.0, ge=0)
+    """Smallest difference that matters, in the metric's own unit."""
+    resamples: int = Field(default=10_000, ge=200)
+    """Resamples of every bootstrap interval."""
+    generate_rows: Annotated[Annotated[int, Field(ge=0)] | None, Auto] = None
+    """chat: how many holdout rows are answered in full (the loss is measured on all of them)."""
+    max_new_tokens: Annotated[Annotated[int, Field(ge=1)] | None, Auto] = None
+    """chat: longest answer that is generated."""
+
+
+class Recipe(Section):
+    """One run."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    schema_version: int = Field(default=SCHEMA, alias="schema")
+    """Version of this format."""
+    task: Annotated[Task | None, Auto] = None
+    """What the model learns; auto tells it from the columns."""
+    data: DataSection
+    """Which rows, and how to read them."""
+    base: BaseSection = BaseSection()
+    """Which pretrained model to start from."""
+    method: MethodSection = MethodSection()
+    """What is trained."""
+    train: TrainSection = TrainSection()
+    """How it is trained."""
+    evaluate: EvaluateSection = EvaluateSection()
+    """How the result is judged."""
+    seed: int = Field(default=0, ge=0)
+    """Decides the split, the order of the rows, a new head and sampling."""

@@ -1,0 +1,153 @@
+"""Predictions, grades and the verdict.
+
+In: nothing. Out: value types, each with ``to_json`` in the shape that DESIGN section 5 fixes.
+Must not know: how any of them is computed.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+SCHEMA = 1
+
+VerdictWord = Literal[
+    "improved",
+    "equivalent",
+    "worse",
+    "no_clear_difference",
+    "too_few_rows",
+    "regressed_elsewhere",
+    "guard_unproven",
+    "invalid",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What one model said about one row; a line of a prediction file."""
+
+    row_id: str
+    prediction: str | None
+    """Label or answer; None when only the loss was measured for this row."""
+    reference: str | tuple[str, ...]
+    group: str | None = None
+    score: float | None = None
+    """A score that the user's own file brings; used when it is the chosen metric."""
+    probabilities: Mapping[str, float] | None = None
+    loss_sum: float | None = None
+    """Nats over the row's target tokens."""
+    num_targets: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """One line of a prediction file; absent values are left out."""
+        record = {key: value for key, value in asdict(self).items() if value is not None}
+        record["prediction"] = self.prediction
+        if isinstance(self.reference, tuple):
+            record["reference"] = list(self.reference)
+        return record
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """One metric on one row of one arm."""
+
+    row_id: str
+    arm: str
+    metric: str
+    value: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One metric, two arms, one test. ``difference`` is always B - A, with the base as A."""
+
+    metric: str
+    higher_is_better: bool
+    base: float
+    tuned: float
+    difference: float
+    ci_low: float | None
+    """None where the rows can't bound the difference (a single row or cluster)."""
+    ci_high: float | None
+    confidence: float
+    p_value: float
+    test: str
+    n: int
+    clusters: int | None
+    signature: str
+    p_adjusted: float | None = None
+    interval: str = ""
+    """How ci_low and ci_high were found."""
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineResult:
+    """A cheap alternative on the same rows."""
+
+    name: str
+    value: float
+    difference_to_tuned: float
+    """tuned - baseline."""
+    p_value: float | None
+    n: int = 0
+    metric: str = ""
+    """Differs from the primary metric where a baseline has no value for that (a loss)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The outcome of a comparison; ``to_json`` is verdict.json."""
+
+    verdict: VerdictWord
+    reason: str
+    primary: Comparison | None
+    secondary: Sequence[Comparison] = ()
+    power: Mapping[str, Any] | None = None
+    guards: Sequence[Mapping[str, Any]] | None = ()
+    """None when two prediction files were compared: nothing else could be tested."""
+    baselines: Sequence[BaselineResult] = ()
+    holdout: Mapping[str, Any] | None = None
+    plan: Mapping[str, Any] | None = None
+    candidates_screened: int | None = None
+    weights: Mapping[str, Any] | None = None
+    base: Mapping[str, Any] | None = None
+    seeds: Sequence[int] = ()
+    created: str = ""
+    headline: str = ""
+    """The one line that a person reads first; with the baseline in it when that is not beaten."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Tables for the report (per class, confusion); not part of the contract."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The contract of DESIGN section 5, in its order."""
+        primary = asdict(self.primary) if self.primary is not None else None
+        if primary is not None:
+            primary.pop("p_adjusted")
+        return {
+            "schema": SCHEMA,
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "headline": self.headline,
+            "primary": primary,
+            "secondary": [asdict(item) for item in self.secondary],
+            "power": self.power,
+            "guards": None if self.guards is None else list(self.guards),
+            "baselines": [asdict(item) for item in self.baselines],
+            "holdout": self.holdout,
+            "plan": self.plan,
+            "candidates_screened": self.candidates_screened,
+            "weights": self.weights,
+            "base": self.base,
+            "seeds": list(self.seeds),
+            "created": self.created,
+            "extra": dict(self.extra),
+        }
+
+    def __repr__(self) -> str:
+        return f"Verdict({self.verdict}: {self.headline or self.reason})"
+
+    def dumps(self) -> str:
+        """verdict.json as text."""
+        return json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)

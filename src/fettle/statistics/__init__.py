@@ -1,0 +1,4 @@
+"""Paired tests, intervals and power: numbers in, numbers out.
+
+Must not know: predictions, metrics, plans, files.
+"""
