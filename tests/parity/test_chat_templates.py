@@ -214,10 +214,11 @@ def test_the_derived_mask_is_that_of_the_tagged_twin(both, untagged, tagged, kin
     ours, theirs = both[kind]
     derived = ChatTemplate(TEMPLATES[untagged], ours)
     assert not derived.has_generation_tags
+    tagged_template = ChatTemplate(TEMPLATES[tagged], ours)
     random_ = random.Random(5)
     for _ in range(NUM_CONVERSATIONS):
         messages = random_conversation(random_)
-        twin = ChatTemplate(TEMPLATES[tagged], ours).render_training(messages)
+        twin = tagged_template.render_training(messages)
         assert derived.render_training(messages) == twin
         expected = theirs.apply_chat_template(
             _data(messages), chat_template=TEMPLATES[tagged], return_assistant_tokens_mask=True

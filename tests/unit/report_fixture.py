@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from fettle.data.detect import Layout
+from fettle.data.read import Source
 from fettle.evaluate.wording import headline
 from fettle.records.events import StepRecord, ValidationRecord
 from fettle.records.outcomes import BaselineResult, Comparison, Grade, Prediction, Verdict
@@ -159,20 +161,16 @@ def _recipe(root: Path, task: str, base: str, data: str) -> None:
 
 
 def _data(root: Path, source: str, counts: Mapping[str, int], rows: Sequence[Any]) -> None:
-    source_facts = {
-        "path": source,
-        "sha256": "d0" * 32,
-        "format": "csv",
-        "encoding": "utf-8",
-        "num_records": sum(counts.values()),
-        "bytes": 839_073,
-    }
+    file = Source(source, "d0" * 32, "csv", 839_073, sum(counts.values()), 5, "utf-8", ",", True)
+    reason = "one column of long texts, one of 77 repeated values"
+    columns = {"text": "text", "label": "category"}
+    layout = Layout("text_label", "classify", columns, reason, ("--label intent",))
     manifest = {
         "schema": 1,
-        "sources": [source_facts],
-        "layout": "text_label",
-        "columns": {"text": "text", "label": "category"},
-        "reason": "one column of long texts, one of 77 repeated values",
+        "sources": [file.to_json()],
+        "eval_sources": [],
+        "layout": layout.to_json(),
+        "skipped": [["data/notes.docx", "not a format that is read"]],
     }
     _write(root / "data" / "manifest.json", manifest)
     splits: list[dict[str, Any]] = []

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
+import tokenizers.models
 
 from fettle.errors import BaseModelError, DataError
 from fettle.records.run_directory import write_atomic
@@ -113,7 +114,9 @@ class Tokenizer:
             if not (token.normalized or token.lstrip or token.rstrip or token.single_word)
         )
         self._special = token_pattern(self.special_tokens)
-        self._newline = self.encode("\n", add_special_tokens=False)
+        newline = self.encode("\n", add_special_tokens=False)
+        # What follows an unknown newline may melt into it.
+        self._newline = [] if _unknown_id(backend, self.unk_token) in newline else newline
 
     @classmethod
     def load(cls, directory: str | Path) -> "Tokenizer":
@@ -250,10 +253,11 @@ class Tokenizer:
         Encoded behind a newline, which is taken off again, so that a tokenizer of the
         SentencePiece kind puts no space in front (as transformers does for marked chats).
         """
-        encoded = self.encode_offsets("\n" + text)
         count = len(self._newline)
-        if encoded.ids[:count] == self._newline:
-            return encoded.moved(count, -1)
+        if count:
+            encoded = self.encode_offsets("\n" + text)
+            if encoded.ids[:count] == self._newline:
+                return encoded.moved(count, -1)
         return self.encode_offsets(text)
 
     def encode_as_text(self, text: str) -> list[int]:
@@ -279,13 +283,12 @@ class Tokenizer:
         return ids
 
     def _without_added(self, text: str) -> list[int]:
-        for shift in ("\n", ""):
-            ids = self._pipeline(shift + text)
-            if not shift:
-                break
-            if ids[: len(self._newline)] == self._newline:
-                return ids[len(self._newline) :]
-        return ids
+        count = len(self._newline)
+        if count:
+            ids = self._pipeline("\n" + text)
+            if ids[:count] == self._newline:
+                return ids[count:]
+        return self._pipeline(text)
 
     def _pipeline(self, text: str) -> list[int]:
         backend = self._backend
@@ -345,6 +348,14 @@ def token_pattern(tokens: Iterable[str]) -> re.Pattern[str]:
     """A pattern that finds any of the tokens, the longest first; for none it never matches."""
     longest_first = sorted((token for token in tokens if token), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+
+
+def _unknown_id(backend: tokenizers.Tokenizer, named: str | None) -> int | None:
+    """The id of the unknown token, as the config or the model names it."""
+    model = backend.model
+    by_token = (tokenizers.models.BPE, tokenizers.models.WordLevel, tokenizers.models.WordPiece)
+    unknown = named or (model.unk_token if isinstance(model, by_token) else None)
+    return None if unknown is None else backend.token_to_id(unknown)
 
 
 def _add_missing(

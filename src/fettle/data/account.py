@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -165,8 +165,8 @@ def write_account(directory: Path, prepared: Prepared) -> None:
     ]
     files: dict[str, list[dict[str, Any]]] = {
         "rows.jsonl": rows,
-        "findings.jsonl": [asdict(finding) for finding in prepared.findings],
-        "splits.jsonl": [asdict(row) for row in prepared.splits],
+        "findings.jsonl": [_plain(finding) for finding in prepared.findings],
+        "splits.jsonl": [_plain(row) for row in prepared.splits],
         "quarantine.jsonl": [_quarantine_line(*item) for item in prepared.quarantined],
     }
     with staged_directory(directory) as folder:
@@ -197,7 +197,7 @@ def load_account(directory: Path) -> Prepared:
             raise IntegrityError(
                 "E0903",
                 f"{directory / name} is not what was written",
-                why="its hash differs from the one in manifest.json",
+                why="Its hash differs from the one in manifest.json",
                 hint=_HINT,
             )
     examples: dict[str, list[Example]] = {side: [] for side in SIDES}
@@ -297,12 +297,20 @@ def _quarantine_line(raw: RawRow, row_id: str, reason: str) -> dict[str, Any]:
     }
 
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
 def _line(record: Mapping[str, Any]) -> bytes:
     """A JSON line; raw fields may hold lone surrogates, which only escapes can carry."""
     try:
-        return (json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8")
+        return (_encode(record) + "\n").encode("utf-8")
     except UnicodeEncodeError:
         return (json.dumps(record) + "\n").encode("ascii")
+
+
+def _plain(value: Finding | SplitRow) -> dict[str, Any]:
+    """What dataclasses.asdict gives, without its deep copies (they took half of the time)."""
+    return {item.name: getattr(value, item.name) for item in fields(value)}
 
 
 def _manifest(prepared: Prepared, hashes: Mapping[str, str]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ _MAGIC = {
     b"\x28\xb5\x2f\xfd": "a zstd archive",
     b"ARROW1": "an Arrow file",
 }
-_PICKLE = re.compile(rb"\x80[\x02-\x05][\x95\]\}\(c\x8c\x8a]")
+_PICKLE = re.compile(rb"\x80[\x02-\x05][\x95\]\}\(c\x8c\x8a]|\((?:lp|dp)\d?\n|ccopy_reg\n")
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -192,16 +192,41 @@ def _decode_damaged(path: Path, data: bytes) -> Decoded:
             invalid.append(line)
         else:
             valid.append(line)
-    if len(valid) <= len(invalid):
-        sample = b"\n".join(invalid)[:_SAMPLE_BYTES]
-        best = from_bytes(sample).best() if not (valid or _NOT_TEXT.search(sample)) else None
-        if best is None and len(invalid) > 0.5 * (data.count(b"\n") + 1):
-            best = from_bytes(data[:_SAMPLE_BYTES]).best()
-            if best is None and len(invalid) > 1:
-                raise _binary(path, "binary data")
-        if best is not None and best.encoding not in ("utf_8", "ascii"):
-            return _decode_as(path, data, best.encoding)
+    if valid and len(valid) > len(invalid):
+        return _decode_as(path, data, "utf-8")
+    mostly_invalid = len(invalid) > 0.5 * (data.count(b"\n") + 1)
+    sample = b"\n".join(invalid)[:_SAMPLE_BYTES]
+    name = None
+    if mostly_invalid or not (valid or _NOT_TEXT.search(sample)):
+        name = _guess(data[:_SAMPLE_BYTES] if mostly_invalid else sample)
+    if name is not None:
+        return _decode_as(path, data, name)
+    if mostly_invalid and len(invalid) > 1:
+        raise _binary(path, "binary data")
     return _decode_as(path, data, "utf-8")
+
+
+def _guess(sample: bytes) -> str | None:
+    """The likeliest encoding. Windows-1252 wins where its language is as plausible as that of the
+    best one: short texts with a few accents fit its Baltic and Central European relatives too."""
+    matches = from_bytes(sample)
+    best = matches.best()
+    if best is None or best.encoding in ("utf_8", "ascii"):
+        return None
+    for match in matches:
+        names = {match.encoding, *match.could_be_from_charset}
+        western = bool(names & {"cp1252", "latin_1"})
+        if western and match.chaos <= best.chaos + 0.2 and match.coherence >= best.coherence:
+            return "cp1252" if _decodes(sample, "cp1252") else "latin_1"
+    return best.encoding
+
+
+def _decodes(sample: bytes, encoding: str) -> bool:
+    try:
+        sample.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _utf16_order(data: bytes) -> str | None:

@@ -103,7 +103,7 @@ def read_json(text: str, source: str) -> list[RawRow]:
         raise DataError(
             "E0325",
             f"{source} holds no records",
-            why=f"it is {_describe(document)}; rows are a list of objects, an object of lists,"
+            why=f"It is {_describe(document)}; rows are a list of objects, an object of lists,"
             " or either of them one or two levels down",
             hint="give the part that holds the rows as a JSON list or as JSONL",
         )

@@ -28,6 +28,9 @@ from fettle.records.rows import Example, Finding, Message, RawRow, SplitRow
 OCCURRENCE = "occurrence"
 """Tag of the second and later copies of an equal raw record."""
 
+_canonical = json.JSONEncoder(
+    sort_keys=True, ensure_ascii=True, separators=(",", ":"), default=str
+).encode
 _REMEDIES = {
     "mojibake": "was repaired; the text before is kept in data/rows.jsonl",
     "control_characters": "were removed; the text before is kept in data/rows.jsonl",
@@ -79,7 +82,7 @@ def normalize(
         raise DataError(
             "E0334",
             f'the split column "{layout.columns["split"]}" holds {shown}',
-            why="known are train, validation (valid, val, dev) and holdout (test, eval),"
+            why="Known are train, validation (valid, val, dev) and holdout (test, eval),"
             " alone or at the end of a name such as oos_train",
             hint="rename those values, or leave out --split-column to have the rows cut anew",
         )
@@ -88,8 +91,7 @@ def normalize(
 
 def canonical(fields: Mapping[str, Any]) -> bytes:
     """One spelling for equal records, whatever the order of their columns."""
-    text = json.dumps(fields, sort_keys=True, ensure_ascii=True, separators=(",", ":"), default=str)
-    return text.encode("ascii")
+    return _canonical(fields).encode("ascii")
 
 
 def row_id_of(digest: str, occurrence: int) -> str:
@@ -111,6 +113,11 @@ class _Normalizer:
     def __init__(self, layout: Layout, options: DataSection) -> None:
         self.layout = layout
         self.columns = layout.columns
+        self.required = [
+            column
+            for role, column in layout.columns.items()
+            if role in ("text", "label", "prompt", "completion", "messages")
+        ]
         self.system = options.system
         self.findings: list[Finding] = []
         self.unknown_splits: set[str] = set()
@@ -127,13 +134,8 @@ class _Normalizer:
         """The row with its meaning; raises _Unusable."""
         if row.malformed is not None:
             raise _Unusable("malformed_row", row.malformed, "mend the record in its file")
-        required = [
-            column
-            for role, column in self.columns.items()
-            if role in ("text", "label", "prompt", "completion", "messages")
-        ]
-        missing = [column for column in required if column not in row.fields]
-        if len(missing) == len(required):
+        missing = [column for column in self.required if column not in row.fields]
+        if len(missing) == len(self.required):
             raise _Unusable("malformed_row", f"has no column {missing[0]!r}", "add the column")
         base = Example(
             row_id=row_id,

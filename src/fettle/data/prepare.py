@@ -6,6 +6,7 @@ is written. Start reading the data layer here.
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fettle.data.account import SIDES, Prepared, verify_conservation
 from fettle.data.check import check
@@ -37,7 +38,7 @@ def prepare(options: DataSection, task: Task | None, seed: int) -> Prepared:
     """
     own = read(options.path, options)
     held = read(options.eval, options) if options.eval else _EMPTY
-    layout = detect(own.rows, options, task)
+    layout = _with_encodings(detect(own.rows, options, task), own, held, options)
     eval_layout = _layout_of_holdout(held, layout, options)
     # The holdout is numbered first: its row ids must not depend on the rows that train.
     seen: Counter[str] = Counter()
@@ -69,7 +70,7 @@ def _layout_of_holdout(held: ReadResult, layout: Layout, options: DataSection) -
         name for role, name in split_free.items() if role not in ("group", "time", "system", "tools")
     }
     if needed <= columns:
-        return Layout(layout.name, layout.task, split_free, layout.reason, (), layout.roles)
+        return replace(layout, columns=split_free, ambiguities=())
     unnamed = options.model_copy(
         update=dict.fromkeys(
             ("text", "label", "prompt", "completion", "messages", "group", "time", "split_column")
@@ -78,7 +79,22 @@ def _layout_of_holdout(held: ReadResult, layout: Layout, options: DataSection) -
     )
     found = detect(held.rows, unnamed, layout.task)
     split_free = {role: name for role, name in found.columns.items() if role != "split"}
-    return Layout(found.name, found.task, split_free, found.reason, (), found.roles)
+    return replace(found, columns=split_free, ambiguities=())
+
+
+def _with_encodings(
+    layout: Layout, own: ReadResult, held: ReadResult, options: DataSection
+) -> Layout:
+    """An encoding that was guessed is a reading that the user may have to correct."""
+    guessed = [
+        f"{source.path} is not UTF-8 and was read as {source.encoding};"
+        " --set data.encoding=NAME decides"
+        for source in [*own.sources, *held.sources]
+        if source.encoding is not None
+        and not source.encoding.startswith("utf-")
+        and options.encoding is None
+    ]
+    return replace(layout, ambiguities=(*layout.ambiguities, *guessed))
 
 
 def _refuse(
@@ -99,7 +115,7 @@ def _refuse(
         raise DataError(
             "E0332",
             f'every row has the same label {next(iter(counts))!r} in "{column}"',
-            why="there is nothing to tell apart",
+            why="There is nothing to tell apart",
             hint="add rows of other labels, or name another column with --label",
         )
     if len(counts) > 0.8 * len(examples):
@@ -108,7 +124,7 @@ def _refuse(
             "E0333",
             f'the labels in "{column}" are {every} different: {len(counts):,} in'
             f" {len(examples):,} rows",
-            why="a label has to come up again to be learned; this looks like free text",
+            why="A label has to come up again to be learned; this looks like free text",
             hint="--task chat if these are answers, or name the right column with --label",
         )
 

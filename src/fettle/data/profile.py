@@ -36,6 +36,8 @@ class Profile:
     numeric: float
     multiple: float
     """Share of values such as "4,27"."""
+    structured: float
+    """Share of values that are lists or objects."""
     turns: int
     """Rows whose value is a list of turns of a conversation."""
     turn_keys: frozenset[str]
@@ -68,7 +70,12 @@ class Profile:
     @cached_property
     def is_text_like(self) -> bool:
         """Words rather than numbers, in at least half of the rows."""
-        return self.num_filled > 0.5 * self.num_rows and self.numeric < 0.5 and self.turns == 0
+        return (
+            self.num_filled > 0.5 * self.num_rows
+            and self.numeric < 0.5
+            and self.structured < 0.5
+            and self.turns == 0
+        )
 
     @cached_property
     def is_free_text(self) -> bool:
@@ -128,7 +135,7 @@ def as_text(value: Any) -> str:
 
 
 def _profile(name: str, sample: Sequence[Mapping[str, Any]]) -> Profile:
-    num_filled = turns = length = spaced = numeric = multiple = 0
+    num_filled = turns = length = spaced = numeric = multiple = structured = 0
     distinct: set[str] = set()
     keys: set[str] = set()
     speakers: set[str] = set()
@@ -146,6 +153,7 @@ def _profile(name: str, sample: Sequence[Mapping[str, Any]]) -> Profile:
         if not text:
             continue
         num_filled += 1
+        structured += isinstance(value, dict | list)
         length += len(text)
         spaced += " " in text or "\n" in text
         numeric += _NUMBER.fullmatch(text) is not None
@@ -162,6 +170,7 @@ def _profile(name: str, sample: Sequence[Mapping[str, Any]]) -> Profile:
         spaced=spaced / plain,
         numeric=numeric / plain,
         multiple=multiple / plain,
+        structured=structured / plain,
         turns=turns,
         turn_keys=frozenset(keys),
         speakers=frozenset(speakers - {""}),

@@ -188,7 +188,7 @@ def _list_folder(folder: Path, skipped: list[tuple[str, str]]) -> list[Path]:
         raise DataError(
             "E0327",
             f"{folder} holds no data files",
-            why=f"known suffixes are {', '.join(_FORMAT_OF_SUFFIX)}, each plain or with .gz",
+            why=f"Known suffixes are {', '.join(_FORMAT_OF_SUFFIX)}, each plain or with .gz",
             hint="name the files themselves; then the content decides, not the suffix",
         )
     return found

@@ -137,8 +137,9 @@ def too_few(num_rows: int, where: str = "") -> DataError:
         "E0331",
         f"{num_rows} usable row{'s' if num_rows != 1 else ''} can't be split and learned from",
         where=where,
-        why=f"at least {MIN_ROWS} are needed, a few hundred to show an improvement",
-        hint="add rows, or see data/quarantine.jsonl and the columns if rows were lost",
+        why=f"At least {MIN_ROWS} are needed, a few hundred to show an improvement",
+        hint="add rows; if rows were lost, name the right columns (--text, --label, --prompt,"
+        " --completion, --messages)",
     )
 
 
@@ -208,7 +209,7 @@ def _cover_sizes(
                 "E0336",
                 f"the rows can't be split: they have only {len({_split_key(i) for i in ours})}"
                 " different group(s) or text(s)",
-                why="rows of one group, and rows with the same text, stay on one side",
+                why="Rows of one group, and rows with the same text, stay on one side",
                 hint="add rows, choose another --group column, or give a holdout with --eval",
             )
         needed = {next(iter(keys)) for keys in by_label.values() if len(keys) == 1}
@@ -319,7 +320,7 @@ def _no_train(counts: Counter[Split]) -> DataError:
         "E0335",
         "no row is left to train on",
         where=", ".join(f"{side} {number:,}" for side, number in sorted(counts.items())),
-        why="every row is in the holdout or has a twin there"
+        why="Every row is in the holdout or has a twin there"
         if counts["quarantine"]
         else "the split column gives none to train",
         hint="give training rows that are not in the holdout; check the split column and --eval",

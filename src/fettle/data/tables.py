@@ -195,26 +195,31 @@ def _fault(cut: _Cut, width: int, has_invalid: bool) -> str | None:
 def _cut(lines: Sequence[str], delimiter: str, has_quotes: bool) -> tuple[list[_Cut], bool]:
     """Records of the file, and whether double quotes quote.
 
-    Quotes are tried first. They are taken literally when that breaks fewer records; a quoted record
-    that goes over several lines, one of which is a full record on its own, counts as broken.
+    Quotes are tried first. They are taken literally when that breaks fewer records. With tabs one
+    record is reason enough, and so is a quoted record over several lines one of which is a record
+    on its own: tab-separated files mostly know no quoting. With other delimiters quoting is the
+    rule, and a few broken records are just that.
     """
     if not has_quotes:
         return _cut_plain(lines, delimiter), False
     quoted = _cut_quoted(lines, delimiter)
     broken = sum(cut.malformed is not None for cut in quoted)
     width = _modal_width([cut.cells for cut in quoted if cut.malformed is None])
-    ragged = sum(cut.malformed is None and len(cut.cells) != width for cut in quoted)
-    swallowed = sum(
-        any(line.count(delimiter) == width - 1 for line in cut.raw.split("\n")[1:])
-        for cut in quoted
-        if width > 1 and "\n" in cut.raw
-    )
-    if broken + ragged + swallowed == 0:
+    broken += sum(cut.malformed is None and len(cut.cells) != width for cut in quoted)
+    allowed = max(3.0, 0.02 * len(quoted))
+    if delimiter == "\t":
+        allowed = 0
+        broken += sum(
+            any(line.count(delimiter) == width - 1 for line in cut.raw.split("\n")[1:])
+            for cut in quoted
+            if width > 1 and "\n" in cut.raw
+        )
+    if broken <= allowed:
         return quoted, True
     plain = _cut_plain(lines, delimiter)
     plain_width = _modal_width([cut.cells for cut in plain if cut.malformed is None])
     plain_broken = sum(len(cut.cells) != plain_width for cut in plain)
-    if plain_width > 1 and plain_broken < broken + ragged + swallowed:
+    if plain_width > 1 and plain_broken < broken:
         return plain, False
     return quoted, True
 

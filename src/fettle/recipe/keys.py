@@ -4,6 +4,7 @@ In: the classes of ``recipe.recipe``. Out: key paths, texts. Must not know: file
 """
 
 import difflib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from fettle.recipe.recipe import Auto, Recipe, Section
+from fettle.recipe.recipe import Auto, Recipe, Section, listed
 
 _TYPE_NAMES = {
     "boolean": "true or false",
@@ -61,7 +62,9 @@ def _sections() -> dict[str, type[Section]]:
 def _keys() -> dict[str, Key]:
     sections = _sections()
     found: dict[str, Key] = {}
-    for prefix, model in (("", Recipe), *((f"{name}.", model) for name, model in sections.items())):
+    models: list[tuple[str, type[Section]]] = [("", Recipe)]
+    models += [(f"{name}.", model) for name, model in sections.items()]
+    for prefix, model in models:
         properties = model.model_json_schema(by_alias=True)["properties"]
         for name, field in model.model_fields.items():
             alias = field.alias or name
@@ -76,6 +79,8 @@ def _key(path: str, field: FieldInfo, schema: Mapping[str, Any]) -> Key:
     auto = Auto in field.metadata
     options = schema.get("anyOf", [schema])
     words = [_describe(option) for option in options if option.get("type") != "null"]
+    if listed in field.metadata:
+        words.insert(0, "text")
     if auto:
         words.append("`auto`")
     elif len(words) < len(options):
@@ -158,6 +163,4 @@ def _default(key: Key) -> str:
         return "required"
     if key.default is None:
         return "`auto`" if key.auto else "`null`"
-    if key.default == []:
-        return "`[]`"
-    return f"`{key.default}`"
+    return f"`{json.dumps(key.default)}`".replace('"', "")

@@ -9,6 +9,7 @@ that stands twice is an error.
 
 import os
 import re
+import reprlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,26 +30,27 @@ REFERENCE = "see docs/reference/recipe.md"
 
 _TAG = "tag:yaml.org,2002:"
 _FLOAT = re.compile(
-    r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|nan)", re.I
+    r"""(?: [-+]? [0-9][0-9_]* \. [0-9_]* (?:e[-+]?[0-9]+)?   # 1. 1.5 1.5e3
+          | [-+]? \. [0-9][0-9_]* (?:e[-+]?[0-9]+)?           # .5
+          | [-+]? [0-9][0-9_]* e[-+]?[0-9]+                   # 1e-4
+          | [-+]? \. inf | \. nan ) \Z""",
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
 class _Loader(yaml.SafeLoader):
     """SafeLoader with the scalars of YAML 1.2: no dates, only true and false are booleans."""
 
-    yaml_implicit_resolvers = {
-        first: [(tag, form) for tag, form in pairs if tag in (f"{_TAG}null", f"{_TAG}merge")]
-        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
 
-
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in pairs if tag in (f"{_TAG}null", f"{_TAG}merge")]
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 _Loader.add_implicit_resolver(f"{_TAG}bool", re.compile(r"(?:true|false)\Z", re.I), list("tTfF"))
 _Loader.add_implicit_resolver(
     f"{_TAG}int", re.compile(r"[-+]?(?:0|[1-9][0-9_]*)\Z"), list("-+0123456789")
 )
-_Loader.add_implicit_resolver(
-    f"{_TAG}float", re.compile(rf"(?:{_FLOAT.pattern})\Z", re.I), list("-+.0123456789")
-)
+_Loader.add_implicit_resolver(f"{_TAG}float", _FLOAT, list("-+.0123456789"))
 
 
 def _construct_float(loader: _Loader, node: yaml.ScalarNode) -> float:
@@ -171,8 +173,8 @@ def _parse(text: str, name: str) -> tuple[Any, dict[str, tuple[int, int]]]:
 def _collect_lines(
     node: yaml.Node, prefix: str, name: str, lines: dict[str, tuple[int, int]]
 ) -> None:
-    """Note where each key stands; a key that stands twice in one mapping is an error."""
-    if not isinstance(node, yaml.MappingNode):
+    """Note where each key and each key of a section stands; one that stands twice is an error."""
+    if not isinstance(node, yaml.MappingNode) or prefix.count(".") > 1:
         return
     for key_node, value_node in node.value:
         if not isinstance(key_node, yaml.ScalarNode):
@@ -210,6 +212,14 @@ def _checked_keys(document: Any, origin: _Origin) -> dict[str, Any]:
             for key in value:
                 _known(f"{name}.{key}", origin)
             values[name] = dict(value)
+        elif name in KEYS and "." in name:
+            section, _, key = name.partition(".")
+            raise RecipeError(
+                "E0204",
+                f"unknown key {name} at the top level; {key} belongs under {section}",
+                where=origin.where(name),
+                hint=f"write {section}: and, indented in the next line, {key}: …",
+            )
         else:
             _known(name, origin)
             values[name] = value
@@ -322,6 +332,8 @@ def _translated(error: ValidationError, origin: _Origin) -> RecipeError:
         )
     key = KEYS.get(path)
     allowed = key.allowed if key else first["msg"]
+    if key and "string" in key.types and isinstance(first["input"], float):
+        why = f"Without quotes it is read as a number. {why}".strip()
     return _not_allowed(path, first["input"], allowed, origin, why)
 
 
@@ -345,5 +357,4 @@ def _not_allowed(
 
 
 def _show(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return reprlib.repr(value)

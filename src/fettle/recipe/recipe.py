@@ -1,7 +1,7 @@
 """The recipe: everything that a run can be told, as strict data.
 
-In: YAML or keyword arguments. Out: a ``Recipe``. ``auto`` (None here) means "derive it and say why";
-``resolve`` fills those in. Must not know: torch, files of data, models.
+In: YAML or keyword arguments. Out: a ``Recipe``. ``auto`` (None here) means "derive it and say
+why"; ``resolve`` fills those in. Must not know: torch, files of data, models.
 
 The docstrings of the fields are the text of docs/reference/recipe.md.
 """
@@ -38,8 +38,10 @@ Name = BeforeValidator(_number_as_text)
 
 AutoStr = Annotated[str | None, Auto, Name]
 
-Paths = Annotated[list[str], BeforeValidator(_listed)]
-"""One path or several."""
+listed = BeforeValidator(_listed)
+"""One path, or several, of any type that names a file."""
+
+Paths = Annotated[list[str], listed]
 
 Task = Literal["classify", "chat", "text"]
 

@@ -111,6 +111,14 @@ class Contents:
         )
         return "classify" if probable or mapping(self.verdict.get("extra")) else "chat"
 
+    @property
+    def sources(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """("data" or "eval", facts) of every file that was read."""
+        return [
+            *(("data", item) for item in objects(self.manifest.get("sources"))),
+            *(("eval", item) for item in objects(self.manifest.get("eval_sources"))),
+        ]
+
     def value(self, key: str) -> Any:
         """A resolved value by its dotted key; None when it is not there."""
         found = self.resolved.get(key)

@@ -15,9 +15,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fettle.records.run_directory import RunDirectory, write_atomic
 from fettle.report import sections, words
-from fettle.report.contents import SPLITS, Contents, mapping, number, objects, read_contents
+from fettle.report.contents import SPLITS, Contents, mapping, number, read_contents
 from fettle.report.report import TEMPLATES
-from fettle.report.sections import Table
+from fettle.report.tables import Table, shown_value
 from fettle.report.words import plain
 from fettle.version import __version__
 
@@ -165,7 +165,7 @@ def _sources(contents: Contents) -> Table | None:
             words.count(item.get("num_records")),
             str(item.get("sha256") or "–"),
         )
-        for item in objects(contents.manifest.get("sources"))
+        for _, item in contents.sources
     ]
     return Table("Sources", ("file", "records", "SHA-256"), rows) if rows else None
 
@@ -173,7 +173,7 @@ def _sources(contents: Contents) -> Table | None:
 def _training(contents: Contents) -> Table | None:
     """Method and training values; paths and data columns stay in the run directory."""
     rows = [
-        (item.key, sections.shown_value(item.value))
+        (item.key, shown_value(item.value))
         for item in contents.resolved.values()
         if item.key.split(".")[0] in ("method", "train", "seed", "task")
     ]

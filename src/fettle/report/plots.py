@@ -337,7 +337,7 @@ def loss_distribution_plot(base: Sequence[float], tuned: Sequence[float]) -> str
     high = high if high > low else low + 1.0
     edges = [float(edge) for edge in np.linspace(low, high, 31)]
     with mpl.rc_context(_STYLE):
-        figure, axes = _canvas(2.7)
+        figure, axes = _canvas(2.9, top=0.34)
         for name, losses, colour, dash in (
             ("base", base, BASE, (0, (4, 2))),
             ("tuned", tuned, TUNED, "solid"),
@@ -357,7 +357,10 @@ def loss_distribution_plot(base: Sequence[float], tuned: Sequence[float]) -> str
             axes.axvline(median, color=colour, linewidth=1.2, linestyle=dash)
         axes.set(xlabel="loss of a row (nats per target token)", ylabel="rows")
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.legend(loc="upper right")
+        # Above the axes: either arm can fill any corner inside.
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, columnspacing=1
+        )
         return _svg(
             figure,
             f"Loss per holdout row: median {np.median(base):.3f} for the base, "
@@ -376,7 +379,9 @@ def thinned(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[f
     )
 
 
-def _canvas(height: float, *, left: float = 0.62, bottom: float = 0.5) -> tuple[Figure, Axes]:
+def _canvas(
+    height: float, *, left: float = 0.62, bottom: float = 0.5, top: float = 0.12
+) -> tuple[Figure, Axes]:
     """A figure with margins in inches, the same for all figures so that axes line up."""
     figure = Figure(figsize=(WIDTH, height))
     axes = figure.add_axes(
@@ -384,7 +389,7 @@ def _canvas(height: float, *, left: float = 0.62, bottom: float = 0.5) -> tuple[
             left / WIDTH,
             bottom / height,
             (WIDTH - left - 0.12) / WIDTH,
-            (height - bottom - 0.12) / height,
+            (height - bottom - top) / height,
         )
     )
     return figure, axes

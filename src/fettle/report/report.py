@@ -5,6 +5,7 @@ nothing: one style, inline SVG, a content security policy that allows no more th
 Must not know: models, how any figure was computed.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from markupsafe import Markup, escape
 from fettle.records.run_directory import RunDirectory, write_atomic
 from fettle.report import sections, words
 from fettle.report.changed_rows import changed_rows
+from fettle.report.class_tables import classes
 from fettle.report.contents import Contents, mapping, read_contents
 from fettle.report.words import plain
 from fettle.version import __version__
@@ -72,10 +74,14 @@ def render(contents: Contents) -> str:
     )
     # Only our own figures are let through unescaped; everything else is text.
     environment.filters["svg"] = lambda figure: Markup(figure.svg)
-    # Long names break after an underscore instead of anywhere; <wbr> is not copied with the text.
-    environment.filters["breakable"] = lambda text: Markup(str(escape(text)).replace("_", "_<wbr>"))
+    environment.filters["breakable"] = _breakable
     page = environment.get_template("report.html.jinja").render(_values(contents))
     return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def _breakable(text: str) -> Markup:
+    """Long names break after an underscore or a slash; <wbr> is not copied with the text."""
+    return Markup(re.sub(r"([_/])", r"\1<wbr>", str(escape(text))))
 
 
 def _values(contents: Contents) -> dict[str, Any]:
@@ -108,7 +114,7 @@ def _values(contents: Contents) -> dict[str, Any]:
         "metrics": sections.metrics(contents),
         "skipped": sections.skipped(contents),
         "meanings": sections.meanings(contents),
-        "classes": sections.classes(contents),
+        "classes": classes(contents),
         "loss_distribution": sections.loss_distribution(contents),
         "rows": rows,
         "recipe": sections.recipe(contents),
@@ -124,7 +130,8 @@ def _values(contents: Contents) -> dict[str, Any]:
 
 
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    """With a capital, unless it begins with a symbol such as p."""
+    return text[:1].upper() + text[1:] if text[1:2].isalpha() else text
 
 
 def _scores(primary: Mapping[str, Any]) -> list[tuple[str, str]]:

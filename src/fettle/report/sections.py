@@ -4,64 +4,14 @@ In: ``Contents``. Out: value types that a template prints as they are. Must not 
 that a figure is SVG text from ``plots``.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from fettle.report import plots, words
 from fettle.report.contents import SPLITS, Contents, mapping, number, objects
+from fettle.report.tables import Figure, Table, cell, flat, shown_value
 from fettle.report.words import plain
-
-FEW_CLASSES = 12
-"""Up to this many, the confusion is a table with names; above, a heat map with numbers."""
-NUM_CONFUSIONS = 15
-MAX_CELL = 600
-"""Characters of one table cell; evidence and paths can be of any length."""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """One table; the first column names the row."""
-
-    caption: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    numeric: frozenset[int] = frozenset()
-    """Indices of the columns that are right-aligned."""
-    code: frozenset[int] = frozenset()
-    """Indices of the columns in a fixed-width font."""
-    is_compact: bool = False
-    """Only as wide as its text: for two short columns."""
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One plot with a caption."""
-
-    svg: str
-    caption: str
-
-
-@dataclass(frozen=True, slots=True)
-class Matrix:
-    """A small confusion matrix with names."""
-
-    labels: Sequence[str]
-    rows: Sequence[Sequence[tuple[str, float]]]
-    """(count, share of the true class) a cell."""
-
-
-@dataclass(frozen=True, slots=True)
-class Classes:
-    """Per-class quality."""
-
-    table: Table
-    weakest: Table | None
-    confusions: Table | None
-    matrix: Matrix | None
-    figure: Figure | None
-    discordant: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +134,7 @@ def curves(contents: Contents) -> tuple[list[Figure], Table | None]:
     steps, rates = _series(contents.steps, "learning_rate")
     if rates:
         svg = plots.learning_rate_plot(steps, rates)
-        figures.append(Figure(svg, "Learning rate: warm-up, then decay."))
+        figures.append(Figure(svg, "Learning rate at every step."))
     rows = [(name, words.duration(seconds)) for name, seconds in contents.stages.items()]
     _, speeds = _series(contents.steps, "tokens_per_second")
     if speeds:
@@ -221,16 +171,15 @@ def data_account(contents: Contents) -> DataAccount:
     tables = []
     if total:
         tables.append(_split_table(contents, total))
-    sources = objects(contents.manifest.get("sources"))
-    if sources:
-        tables.append(_source_table(sources))
+    if contents.sources:
+        tables.append(_source_table(contents.sources))
     if contents.splits.reasons:
         tables.append(
             Table(
                 "Quarantine by reason",
                 ("reason", "rows"),
                 [
-                    (_cell(reason), f"{rows:,}")
+                    (cell(reason), f"{rows:,}")
                     for reason, rows in contents.splits.reasons.most_common()
                 ],
                 numeric=frozenset({1}),
@@ -244,11 +193,11 @@ def data_account(contents: Contents) -> DataAccount:
                 ("kind", "severity", "count", "example", "remedy"),
                 [
                     (
-                        _cell(item.kind.replace("_", " ")),
+                        cell(item.kind.replace("_", " ")),
                         item.severity,
                         f"{item.count:,}",
-                        _cell(item.evidence, 200),
-                        _cell(item.remedy, 200),
+                        cell(item.evidence, 200),
+                        cell(item.remedy, 200),
                     )
                     for item in contents.findings
                 ],
@@ -261,7 +210,7 @@ def data_account(contents: Contents) -> DataAccount:
 def _split_table(contents: Contents, total: int) -> Table:
     names = [name for name in SPLITS if contents.splits.total[name]]
     rows = [
-        (_cell(source), *(f"{counts[name]:,}" for name in names), f"{sum(counts.values()):,}")
+        (cell(source), *(f"{counts[name]:,}" for name in names), f"{sum(counts.values()):,}")
         for source, counts in contents.splits.by_source.items()
     ]
     if len(rows) > 1:
@@ -271,33 +220,40 @@ def _split_table(contents: Contents, total: int) -> Table:
     return Table("Input rows by source", columns, rows, frozenset(range(1, len(columns))))
 
 
-def _source_table(sources: Sequence[Mapping[str, Any]]) -> Table:
+def _source_table(sources: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
     return Table(
         "Sources",
-        ("file", "format", "encoding", "records", "size", "SHA-256"),
+        ("file", "given as", "format", "encoding", "records", "malformed", "size", "SHA-256"),
         [
             (
-                _cell(item.get("path", "")),
-                _cell(item.get("format") or "–"),
-                _cell(item.get("encoding") or "–"),
+                cell(item.get("path", "")),
+                use,
+                cell(item.get("format") or "–"),
+                cell(item.get("encoding") or "–"),
                 words.count(item.get("num_records")),
-                words.size(item.get("bytes")),
-                _cell(item.get("sha256") or "–"),
+                words.count(item.get("num_malformed")),
+                words.size(item.get("num_bytes")),
+                cell(item.get("sha256") or "–"),
             )
-            for item in sources
+            for use, item in sources
         ],
-        numeric=frozenset({3, 4}),
-        code=frozenset({5}),
+        numeric=frozenset({4, 5, 6}),
+        code=frozenset({7}),
     )
 
 
 def _layout(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """How the columns were understood, in whichever depth the manifest says it."""
-    layout = mapping(manifest.get("layout")) or manifest
-    name = manifest.get("layout") if isinstance(manifest.get("layout"), str) else layout.get("name")
-    rows = [("layout", name or layout.get("layout")), ("columns", layout.get("columns"))]
+    """How the columns were understood, and what could have been read otherwise."""
+    layout = mapping(manifest.get("layout"))
+    rows = [("layout", layout.get("name")), ("columns", layout.get("columns"))]
     rows.append(("because", layout.get("reason")))
-    return [(key, shown_value(value)) for key, value in rows if isinstance(value, str | Mapping)]
+    rows += [("could also be", item) for item in layout.get("ambiguities") or ()]
+    rows += [
+        ("not read", f"{item[0]}: {item[1]}")
+        for item in manifest.get("skipped") or ()
+        if isinstance(item, list) and len(item) == 2
+    ]
+    return [(key, shown_value(value)) for key, value in rows if value]
 
 
 def metrics(contents: Contents) -> Table | None:
@@ -314,7 +270,7 @@ def metrics(contents: Contents) -> Table | None:
         better = "higher" if item.get("higher_is_better", True) else "lower"
         rows.append(
             (
-                _cell(words.metric_title(metric) + (", primary" if is_primary else "")),
+                cell(words.metric_title(metric) + (", primary" if is_primary else "")),
                 words.metric_value(metric, item.get("base")),
                 words.metric_value(metric, item.get("tuned")),
                 words.metric_difference(metric, item.get("difference")),
@@ -323,16 +279,16 @@ def metrics(contents: Contents) -> Table | None:
                 "not needed" if is_primary else words.p_value(item.get("p_adjusted")),
                 words.count(item.get("n")),
                 better,
-                _cell(item.get("test") or "–"),
+                cell(item.get("test") or "–"),
             )
         )
     for metric, values in mapping(extra.get("display")).items():
         rows.append(
             (
-                _cell(words.metric_title(metric)),
+                cell(words.metric_title(metric)),
                 words.metric_value(metric, mapping(values).get("base")),
                 words.metric_value(metric, mapping(values).get("tuned")),
-                *("–",) * 5,
+                *("",) * 5,
                 "higher" if words.known_metric(metric).higher_is_better else "lower",
                 "not tested: the primary metric on another scale",
             )
@@ -360,7 +316,7 @@ def metrics(contents: Contents) -> Table | None:
 def skipped(contents: Contents) -> list[str]:
     """Planned metrics that could not be measured, each with its reason."""
     found = mapping(mapping(contents.verdict.get("extra")).get("skipped"))
-    return [_cell(f"{words.metric_title(name)}: {reason}") for name, reason in found.items()]
+    return [cell(f"{words.metric_title(name)}: {reason}") for name, reason in found.items()]
 
 
 def meanings(contents: Contents) -> list[tuple[str, str]]:
@@ -383,14 +339,14 @@ def guards(contents: Contents) -> Table | None:
         metric = str(item.get("metric"))
         rows.append(
             (
-                _cell(item.get("name")),
-                _cell(words.metric_title(metric)),
+                cell(item.get("name")),
+                cell(words.metric_title(metric)),
                 words.metric_value(metric, item.get("base")),
                 words.metric_value(metric, item.get("tuned")),
                 words.metric_difference(metric, item.get("difference")),
                 words.metric_difference(metric, item.get("ci_low")),
                 words.metric_difference(metric, item.get("margin"), sign=False),
-                _cell(item.get("outcome")),
+                cell(item.get("outcome")),
             )
         )
     return Table(
@@ -398,117 +354,6 @@ def guards(contents: Contents) -> Table | None:
         ("guard", "metric", "base", "tuned", "difference", "lower end", "margin", "outcome"),
         rows,
         numeric=frozenset({2, 3, 4, 5, 6}),
-    )
-
-
-def classes(contents: Contents) -> Classes | None:
-    """Per-class table and confusion, from the verdict's extra tables."""
-    extra = mapping(contents.verdict.get("extra"))
-    found = objects(extra.get("per_class"))
-    confusion = mapping(extra.get("confusion"))
-    labels = [plain(label) for label in confusion.get("labels") or ()]
-    matrix = _square(confusion.get("tuned"), len(labels))
-    if not found and not matrix:
-        return None
-    numbers = {label: place for place, label in enumerate(labels, start=1)}
-    columns = ("class", "#", "rows", "base F1", "tuned F1", "change", "precision", "recall")
-    rows, scores = [], []
-    for place, item in enumerate(found, start=1):
-        base, tuned = mapping(item.get("base")), mapping(item.get("tuned"))
-        label = plain(item.get("label"))
-        base_f1, tuned_f1 = number(base.get("f1")), number(tuned.get("f1"))
-        both = base_f1 is not None and tuned_f1 is not None
-        change = (tuned_f1 or 0.0) - (base_f1 or 0.0) if both else None
-        rows.append(
-            (
-                _cell(label, 80),
-                str(numbers.get(label, place)),
-                words.count(item.get("support")),
-                words.metric_value(words.CLASS_METRIC, base_f1),
-                words.metric_value(words.CLASS_METRIC, tuned_f1),
-                words.metric_difference(words.CLASS_METRIC, change),
-                words.metric_value(words.CLASS_METRIC, tuned.get("precision")),
-                words.metric_value(words.CLASS_METRIC, tuned.get("recall")),
-            )
-        )
-        scores.append(tuned_f1 if tuned_f1 is not None else 2.0)
-    numeric = frozenset(range(1, len(columns)))
-    weakest = None
-    if len(rows) > FEW_CLASSES:
-        order = sorted(range(len(rows)), key=scores.__getitem__)[:10]
-        weakest = Table(
-            "The ten weakest classes of the tuned model", columns, [rows[i] for i in order], numeric
-        )
-    few = 0 < len(matrix) <= FEW_CLASSES
-    return Classes(
-        table=Table("All classes (precision and recall: tuned model)", columns, rows, numeric),
-        weakest=weakest,
-        confusions=_confusions(labels, matrix),
-        matrix=_named_matrix(labels, matrix) if few else None,
-        figure=Figure(
-            plots.confusion_plot(matrix),
-            "Confusion of the tuned model. Down: the true class; across: the predicted class; the "
-            "darker, the larger the share of the true class. Right answers lie on the diagonal.",
-        )
-        if matrix and not few
-        else None,
-        discordant=_discordant(mapping(extra.get("discordant"))),
-    )
-
-
-def _square(matrix: Any, num_classes: int) -> list[list[float]]:
-    """The matrix when it has one row and column a label, else nothing."""
-    if not isinstance(matrix, list) or len(matrix) != num_classes:
-        return []
-    rows = [
-        [number(value) or 0.0 for value in row] if isinstance(row, list) else [] for row in matrix
-    ]
-    return rows if all(len(row) == num_classes for row in rows) else []
-
-
-def _named_matrix(labels: Sequence[str], matrix: Sequence[Sequence[float]]) -> Matrix:
-    return Matrix(
-        [_cell(label, 40) for label in labels],
-        [[(f"{value:,.0f}", value / (sum(row) or 1)) for value in row] for row in matrix],
-    )
-
-
-def _confusions(labels: Sequence[str], matrix: Sequence[Sequence[float]]) -> Table | None:
-    mistakes = [
-        (value, true, predicted)
-        for true, row in enumerate(matrix)
-        for predicted, value in enumerate(row)
-        if value > 0 and true != predicted
-    ]
-    if not mistakes:
-        return None
-    mistakes.sort(key=lambda item: (-item[0], item[1], item[2]))
-    rows = [
-        (
-            _cell(labels[true], 80),
-            _cell(labels[predicted], 80),
-            f"{value:,.0f}",
-            f"{sum(matrix[true]):,.0f}",
-        )
-        for value, true, predicted in mistakes[:NUM_CONFUSIONS]
-    ]
-    return Table(
-        "Most frequent confusions of the tuned model",
-        ("true class", "predicted as", "times", "of rows"),
-        rows,
-        numeric=frozenset({2, 3}),
-    )
-
-
-def _discordant(counts: Mapping[str, Any]) -> str:
-    """McNemar's b and c: only these rows decide the test."""
-    base_only, tuned_only = number(counts.get("base_only")), number(counts.get("tuned_only"))
-    if base_only is None or tuned_only is None:
-        return ""
-    return (
-        f"Exactly one of the two models is right on {base_only + tuned_only:,.0f} rows: the base "
-        f"alone on {base_only:,.0f}, the tuned model alone on {tuned_only:,.0f}. Only these rows "
-        "decide between them."
     )
 
 
@@ -537,10 +382,10 @@ def recipe(contents: Contents) -> Table | None:
         ("key", "value", "from", "reason"),
         [
             (
-                _cell(item.key),
+                cell(item.key),
                 shown_value(item.value),
-                _cell(item.source or "–"),
-                _cell(item.reason),
+                cell(item.source or "–"),
+                cell(item.reason),
             )
             for item in contents.resolved.values()
         ],
@@ -550,7 +395,7 @@ def recipe(contents: Contents) -> Table | None:
 
 def environment(contents: Contents) -> Table | None:
     """The machine and the package versions, flattened."""
-    rows = [(key, value) for key, value in _flat(contents.environment) if key != "schema"]
+    rows = [(key, value) for key, value in flat(contents.environment) if key != "schema"]
     if not rows:
         return None
     return Table("Environment", ("what", "value"), rows, code=frozenset({1}))
@@ -573,38 +418,15 @@ def identity(contents: Contents) -> Table | None:
         ("tuned weights SHA-256", mapping(verdict.get("weights")).get("sha256")),
         ("holdout rows", words.count(holdout["rows"]) if number(holdout.get("rows")) else None),
         ("holdout SHA-256", holdout.get("sha256")),
-        ("holdout opened", f"{holdout['looks']} times" if holdout.get("looks") else None),
+        ("holdout opened", _times(holdout["looks"]) if number(holdout.get("looks")) else None),
         ("plan SHA-256", mapping(verdict.get("plan")).get("sha256")),
         ("seeds", ", ".join(map(str, verdict.get("seeds") or ())) or None),
         ("candidates screened", verdict.get("candidates_screened")),
         ("verdict made", verdict.get("created") or None),
     ]
-    kept = [(name, _cell(value)) for name, value in rows if value is not None]
+    kept = [(name, cell(value)) for name, value in rows if value is not None]
     return Table("What was judged", ("what", "value"), kept, code=frozenset({1})) if kept else None
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for key, item in value.items():
-        name = f"{prefix}{plain(key)}"
-        if isinstance(item, Mapping):
-            rows += _flat(item, f"{name}.")
-        else:
-            rows.append((name, shown_value(item)))
-    return rows
-
-
-def shown_value(value: Any) -> str:
-    """A value as a person would write it in YAML."""
-    if isinstance(value, Mapping):
-        return _cell(", ".join(f"{key}: {shown_value(item)}" for key, item in value.items()))
-    if isinstance(value, list | tuple):
-        return _cell(", ".join(shown_value(item) for item in value) or "none")
-    if value is None:
-        return "none"
-    return _cell(value if isinstance(value, str) else json.dumps(value, default=str))
-
-
-def _cell(value: object, longest: int = MAX_CELL) -> str:
-    text = plain(value)
-    return text if len(text) <= longest else f"{text[:longest]}…"
+def _times(looks: Any) -> str:
+    return "once" if looks == 1 else f"{words.count(looks)} times"

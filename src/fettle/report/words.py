@@ -309,7 +309,8 @@ def untested(contents: Contents) -> list[str]:
         )
     source = (
         "The holdout is the file that was given with --eval"
-        if contents.value("data.eval") or mapping(contents.recipe.get("data")).get("eval")
+        if any(use == "eval" for use, _ in contents.sources)
+        or mapping(contents.recipe.get("data")).get("eval")
         else "The holdout was cut from the same data as the training rows"
     )
     lines.append(

@@ -1,0 +1,175 @@
+"""Stage data: raw files -> the account on disk, and token ids under the base's own tokenizer.
+
+In: the recipe and the base's facts. Out: data/ of the run; ``Tokens``. Must not know: models,
+training.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import cast
+
+from fettle.chat.preview import preview_chat, preview_text
+from fettle.chat.render import ChatTemplate
+from fettle.chat.tokenizer import Tokenizer
+from fettle.data.account import SIDES, Prepared, load_account, move_to_quarantine, write_account
+from fettle.data.prepare import prepare
+from fettle.data.tokenize import Overlong, Tokenized, tokenize_chat, tokenize_classify, tokenize_text
+from fettle.errors import DataError
+from fettle.recipe import defaults
+from fettle.recipe.recipe import Recipe
+from fettle.records.facts import BaseFacts, DataFacts
+from fettle.records.rows import Example
+from fettle.records.tokens import TokenizedExample
+from fettle.stages.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Every kept row as token ids."""
+
+    tokenizer: Tokenizer
+    template: ChatTemplate | None
+    train: list[TokenizedExample]
+    validation: list[TokenizedExample]
+    holdout: list[TokenizedExample]
+    max_length: int
+
+
+def read_data(context: Context, base: BaseFacts) -> tuple[Prepared, Tokens]:
+    """Read, check, split and tokenize; write data/ and say what was found.
+
+    Args:
+        context: of the run.
+        base: whose tokenizer and template are used.
+
+    Raises:
+        DataError, UsageError: as ``prepare`` and the tokenizers say.
+    """
+    recipe = context.recipe
+    prepared = prepare(recipe.data, recipe.task, recipe.seed)
+    tokenizer, template = _tokenizer(recipe, prepared.task, base)
+    results = {
+        side: tokenize(prepared, prepared.examples[side], tokenizer, template, recipe, base)
+        for side in SIDES
+    }
+    for result in results.values():
+        for row in result.quarantined:
+            prepared = move_to_quarantine(prepared, [row.row_id], row.reason)
+        prepared.findings.extend(result.findings)
+    if not prepared.examples["train"]:
+        raise DataError(
+            "E0340",
+            "no training row is left after tokenizing",
+            why="all are longer than the base can read, or none has a token to train on",
+            hint="look at `fettle check`; shorten the rows or use `--set train.overlong=cut`",
+        )
+    write_account(context.directory.data, prepared)
+    tokens = _as_tokens(tokenizer, template, results, recipe, base)
+    context.journal.emit("data", _summary(prepared, tokens))
+    return prepared, tokens
+
+
+def reload_data(context: Context, base: BaseFacts) -> tuple[Prepared, Tokens]:
+    """The same from the account that an interrupted run wrote."""
+    prepared = load_account(context.directory.data)
+    tokenizer, template = _tokenizer(context.recipe, prepared.task, base)
+    results = {
+        side: tokenize(
+            prepared, prepared.examples[side], tokenizer, template, context.recipe, base
+        )
+        for side in SIDES
+    }
+    return prepared, _as_tokens(tokenizer, template, results, context.recipe, base)
+
+
+def tokenize(
+    prepared: Prepared,
+    examples: Sequence[Example],
+    tokenizer: Tokenizer,
+    template: ChatTemplate | None,
+    recipe: Recipe,
+    base: BaseFacts,
+) -> Tokenized:
+    """Rows of one side to token ids, by task."""
+    limit = max_length(recipe, base)
+    overlong = cast(Overlong, recipe.train.overlong or defaults.overlong(prepared.task)[0])
+    if prepared.task == "classify":
+        return tokenize_classify(examples, tokenizer, prepared.labels, limit, overlong)
+    if template is not None:
+        return tokenize_chat(examples, tokenizer, template, limit, overlong)
+    return tokenize_text(examples, tokenizer, limit)
+
+
+def max_length(recipe: Recipe, base: BaseFacts) -> int:
+    """Most tokens of a row: what the user allows, at most what the base can read."""
+    return min(recipe.train.max_length or base.context_length, base.context_length)
+
+
+def data_facts(prepared: Prepared, tokens: Tokens) -> DataFacts:
+    """What ``resolve`` must know of the data."""
+    lengths = [row.num_tokens for row in (*tokens.train, *tokens.validation, *tokens.holdout)]
+    groups = {row.group for row in prepared.examples["holdout"] if row.group is not None}
+    return DataFacts(
+        task=prepared.task,
+        num_rows=prepared.counts() | {"train": len(tokens.train)},
+        labels=prepared.labels,
+        label_counts=prepared.label_counts(),
+        median_tokens=float(median(lengths)),
+        max_tokens=max(lengths),
+        train_tokens=sum(row.num_tokens for row in tokens.train),
+        target_tokens=sum(row.num_targets for row in tokens.train),
+        num_groups=len(groups) or None,
+    )
+
+
+def _tokenizer(
+    recipe: Recipe, task: str, base: BaseFacts
+) -> tuple[Tokenizer, ChatTemplate | None]:
+    tokenizer = Tokenizer.load(base.path)
+    if task != "chat":
+        return tokenizer, None
+    return tokenizer, ChatTemplate.choose(tokenizer, recipe.base.chat_template)
+
+
+def _as_tokens(
+    tokenizer: Tokenizer,
+    template: ChatTemplate | None,
+    results: dict[str, Tokenized],
+    recipe: Recipe,
+    base: BaseFacts,
+) -> Tokens:
+    return Tokens(
+        tokenizer,
+        template,
+        results["train"].rows,
+        results["validation"].rows,
+        results["holdout"].rows,
+        max_length(recipe, base),
+    )
+
+
+def _summary(prepared: Prepared, tokens: Tokens) -> dict[str, object]:
+    """The "data" event: what is shown to the user before anything is trained."""
+    reasons: dict[str, int] = {}
+    for _, _, reason in prepared.quarantined:
+        reasons[reason] = reasons.get(reason, 0) + 1
+    kinds: dict[str, int] = {}
+    for finding in prepared.findings:
+        kinds[finding.kind] = kinds.get(finding.kind, 0) + 1
+    first = prepared.examples["train"][:3]
+    return {
+        "rows": len(prepared.splits),
+        "task": prepared.task,
+        "layout": prepared.layout.to_json(),
+        "counts": prepared.counts(),
+        "quarantine": reasons,
+        "findings": kinds,
+        "labels": len(prepared.labels),
+        "train_tokens": sum(row.num_tokens for row in tokens.train),
+        "preview": (
+            preview_chat(first, tokens.template)
+            if tokens.template is not None
+            else preview_text(first)
+        ),
+    }

@@ -1,0 +1,191 @@
+"""Stage train: the base and the tokens -> a trained model in model/.
+
+In: settings, facts, tokens. Out: checkpoints/ and model/ of the run. Must not know: the holdout.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+
+import numpy as np
+import torch
+from torch import nn
+
+from fettle.chat.tokenizer import Tokenizer
+from fettle.data.account import Prepared
+from fettle.errors import MachineError, OutOfMemory
+from fettle.inference.predict import predict_labels, row_losses
+from fettle.metrics import find_metric
+from fettle.models.adapters import apply_lora, count_parameters
+from fettle.models.load import load_for_task
+from fettle.models.machine import seed_everything
+from fettle.models.save import save_model
+from fettle.recipe.resolve import Settings
+from fettle.records.facts import BaseFacts
+from fettle.records.outcomes import Prediction
+from fettle.stages.context import Context
+from fettle.stages.data import Tokens
+from fettle.train.train import TrainingResult, Validation, train
+
+KEPT_CHECKPOINTS = 4
+"""Best, last, the one before, and the one that is being written."""
+
+
+def train_model(
+    context: Context,
+    settings: Settings,
+    base: BaseFacts,
+    prepared: Prepared,
+    tokens: Tokens,
+    device: str,
+) -> TrainingResult:
+    """Train, or go on training, and write model/.
+
+    Raises:
+        MachineError: E0402, not enough room on the disk.
+        OutOfMemory: E0605.
+        Interrupted, Diverged, DataError: as ``train`` says.
+    """
+    torch.set_num_threads(settings.threads)
+    seed_everything(settings.seed)
+    pad_id = tokens.tokenizer.pad_id or 0
+    model: nn.Module = load_for_task(base, prepared.task, prepared.labels, tokens.tokenizer.pad_id)
+    if settings.method == "lora":
+        model = apply_lora(
+            model,
+            prepared.task,
+            settings.rank,
+            settings.alpha,
+            settings.dropout,
+            settings.target_modules,
+            base,
+        )
+    model.to(device)
+    trainable, total = count_parameters(model)
+    _reserve_disk(context, trainable, total)
+    context.journal.note(
+        f"training {trainable:,} of {total:,} parameters in {settings.num_steps:,} steps"
+    )
+    context.stop.deferred = True
+    try:
+        result = train(
+            model,
+            tokens.train,
+            settings,
+            device=device,
+            pad_id=pad_id,
+            checkpoints=context.directory.checkpoints,
+            validate=_validator(model, settings, prepared, tokens, pad_id),
+            emit=context.journal.emit,
+            stop_requested=lambda: context.stop.requested,
+        )
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise OutOfMemory(
+            "E0605",
+            f"out of memory with {settings.micro_batch_tokens} tokens a micro-batch",
+            hint="run again with --set"
+            f" train.micro_batch_tokens={max(8, settings.micro_batch_tokens // 2)};"
+            " the result stays the same",
+        ) from error
+    finally:
+        context.stop.deferred = False
+    model.eval()
+    save_model(
+        model,
+        context.directory.model,
+        tokens.tokenizer,
+        tokens.template.source if tokens.template is not None else None,
+        _meta(settings, base, prepared, tokens, result),
+    )
+    return result
+
+
+def _validator(
+    model: nn.Module, settings: Settings, prepared: Prepared, tokens: Tokens, pad_id: int
+) -> Callable[[], Validation]:
+    """Measures the model on the validation rows: the primary metric where it is cheap, else the
+    loss."""
+    rows = tokens.validation
+    if settings.task != "classify":
+
+        def by_loss() -> Validation:
+            sums, counts = zip(
+                *row_losses(model, rows, pad_id, settings.micro_batch_tokens), strict=True
+            )
+            loss = sum(sums) / sum(counts)
+            return Validation(loss, "loss", loss, higher_is_better=False)
+
+        return by_loss
+
+    metric = find_metric(settings.metric)
+
+    def by_metric() -> Validation:
+        found = predict_labels(model, rows, prepared.labels, pad_id, settings.micro_batch_tokens)
+        references = [prepared.labels[row.label or 0] for row in rows]
+        predictions = [
+            Prediction(row.row_id, max(p, key=p.__getitem__), reference, probabilities=p)
+            for row, p, reference in zip(rows, found, references, strict=True)
+        ]
+        loss = -float(
+            np.mean([np.log(max(p[r], 1e-12)) for p, r in zip(found, references, strict=True)])
+        )
+        return Validation(
+            loss, settings.metric, metric.value(predictions), metric.higher_is_better
+        )
+
+    return by_metric
+
+
+def _reserve_disk(context: Context, trainable: int, total: int) -> None:
+    """Say how much room the run takes, and stop where it is not there."""
+    needed = KEPT_CHECKPOINTS * trainable * 12 + total * 4
+    free = shutil.disk_usage(context.directory.root).free
+    context.journal.note(
+        f"disk: up to {needed / 2**30:.2f} GiB for checkpoints and model,"
+        f" {free / 2**30:.1f} GiB are free"
+    )
+    if needed > free:
+        raise MachineError(
+            "E0402",
+            f"the run needs {needed / 2**30:.2f} GiB of disk and {free / 2**30:.2f} GiB are free",
+            where=str(context.directory.root),
+            hint="free some space, choose another disk with --out, or --set method.type=lora",
+        )
+
+
+def _meta(
+    settings: Settings,
+    base: BaseFacts,
+    prepared: Prepared,
+    tokens: Tokens,
+    result: TrainingResult,
+) -> dict[str, object]:
+    """fettle.json: what is needed to use the model as it was trained."""
+    meta: dict[str, object] = {
+        "task": settings.task,
+        "labels": list(prepared.labels),
+        "base": {"id": base.id, "revision": base.revision, "sha256": base.sha256},
+        "method": settings.method,
+        "max_length": tokens.max_length,
+        "max_new_tokens": settings.max_new_tokens,
+        "system": _system(prepared),
+        "training": asdict(result),
+    }
+    if tokens.template is not None:
+        meta["stop_ids"] = stop_ids(tokens.tokenizer, tokens.template.stop_ids)
+    return meta
+
+
+def stop_ids(tokenizer: Tokenizer, of_template: tuple[int, ...]) -> list[int]:
+    """Every token that ends an answer."""
+    eos = () if tokenizer.eos_id is None else (tokenizer.eos_id,)
+    return sorted({*of_template, *eos})
+
+
+def _system(prepared: Prepared) -> str | None:
+    """The system message that every training conversation had, if it was always the same."""
+    found = {
+        row.messages[0].content if row.messages and row.messages[0].role == "system" else None
+        for row in prepared.examples["train"]
+    }
+    return next(iter(found)) if len(found) == 1 else None
