@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from fettle.data.features import fit_linear, nearest_answers
 from fettle.errors import UsageError
 from fettle.evaluate.baselines import (
     as_predictions,
@@ -15,7 +16,7 @@ from fettle.evaluate.baselines import (
 )
 from fettle.evaluate.grade import grade, grades_of_arms
 from fettle.evaluate.plan import make_plan, plan_power, task_metrics, verify_plan
-from fettle.evaluate.wording import difference_text, p_text, value_text
+from fettle.evaluate.wording import baseline_note, difference_text, p_text, value_text
 from fettle.metrics import METRICS
 from fettle.records.outcomes import Prediction
 from fettle.records.rows import Example, Message
@@ -131,9 +132,11 @@ def test_nearest_answer_uses_the_turns_before_the_answer():
     train, holdout = [chat(1, "hi?", "hello"), chat(2, "bye?", "ciao")], [chat(3, "bye bye?", "x")]
     assert input_text(holdout[0]) == "be brief\nbye bye?"
 
-    def nearest(corpus, queries):
+    def nearest(corpus, answers, queries):
+        assert answers == ["hello", "ciao"]
         assert all("hello" not in text and "ciao" not in text for text in corpus)
-        return [max(range(len(corpus)), key=lambda i: corpus[i].count("bye")) for _ in queries]
+        best = [max(range(len(corpus)), key=lambda i: corpus[i].count("bye")) for _ in queries]
+        return [answers[index] for index in best]
 
     (found,) = nearest_answer(train, holdout, nearest)
     assert (found.prediction, found.reference) == ("ciao", "x")
@@ -147,8 +150,24 @@ def test_baseline_result():
     assert found.difference_to_tuned == pytest.approx(2 / 3)
     assert (found.p_value, found.n, found.metric) == (0.5, 3, "accuracy")
     assert baseline_result("x", base, tuned, [METRICS["loss"]]) is None
-    with pytest.raises(ValueError, match="no row r6"):
-        baseline_result("x", base[:2], tuned, [METRICS["accuracy"]])
+    some = baseline_result("x", base[:2], tuned, [METRICS["accuracy"]])
+    assert (some.value, some.n) == (0.5, 2)
+    assert (
+        baseline_note(some, 0.05, n=3)
+        == "not clearly better than x (accuracy 50.0 % on 2 rows, p = 1.00)"
+    )
+    assert baseline_result("x", [], tuned, [METRICS["accuracy"]]) is None
+
+
+def test_baselines_read_the_fitted_library():
+    """The callables of data.features fit in as they are."""
+    train = [example(i, f"{word} {i}", word) for i, word in enumerate(["red", "blue"] * 10)]
+    holdout = [example(100, "red thing", "red"), example(101, "a blue one", "blue")]
+    for found in (
+        linear_classifier(train, holdout, fit_linear),
+        nearest_answer(train, holdout, nearest_answers),
+    ):
+        assert [row.prediction for row in found] == ["red", "blue"]
 
 
 def test_grades():

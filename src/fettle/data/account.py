@@ -81,7 +81,7 @@ def verify_conservation(splits: Sequence[SplitRow], rows: Iterable[tuple[str, in
         splits: the account.
         rows: source and record number of every input record.
     Raises:
-        IntegrityError: E0902, with the records that are missing, double or invented.
+        IntegrityError: E0905, with the records that are missing, double or invented.
     """
     expected = Counter(rows)
     found = Counter((row.source, row.record) for row in splits)
@@ -98,7 +98,7 @@ def verify_conservation(splits: Sequence[SplitRow], rows: Iterable[tuple[str, in
     if double:
         faults.append(f"{len(double)} row ids used twice (first: {double[0]})")
     raise IntegrityError(
-        "E0902",
+        "E0905",
         f"the account of the rows does not add up: {'; '.join(faults)}",
         hint="this is a bug of fettle: please report it with the recipe",
     )
@@ -147,14 +147,14 @@ def write_account(directory: Path, prepared: Prepared) -> None:
         directory: the run's data folder; an older one is replaced.
         prepared: what to write.
     Raises:
-        IntegrityError: E0902, the sides do not match the account.
+        IntegrityError: E0905, the sides do not match the account.
         MachineError: E0401, the disk refused.
     """
     on_sides = {e.row_id: side for side in SIDES for e in prepared.examples[side]}
     on_sides |= {row_id: "quarantine" for _, row_id, _ in prepared.quarantined}
     if on_sides != {row.row_id: row.split for row in prepared.splits}:
         raise IntegrityError(
-            "E0902",
+            "E0905",
             "the rows on the sides are not those of the account",
             hint="this is a bug of fettle: please report it with the recipe",
         )
@@ -183,7 +183,7 @@ def load_account(directory: Path) -> Prepared:
     """Read back what ``write_account`` wrote.
 
     Raises:
-        IntegrityError: E0901 a file is missing, E0903 a file was changed.
+        IntegrityError: E0901 a file is missing, E0906 a file was changed.
     """
     manifest = read_json(directory / "manifest.json")
     for name, expected in manifest["files"].items():
@@ -195,7 +195,7 @@ def load_account(directory: Path) -> Prepared:
             ) from error
         if actual != expected:
             raise IntegrityError(
-                "E0903",
+                "E0906",
                 f"{directory / name} is not what was written",
                 why="Its hash differs from the one in manifest.json",
                 hint=_HINT,

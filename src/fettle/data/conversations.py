@@ -51,7 +51,7 @@ class ConversationError(ValueError):
 
 
 def find_turns(value: Any) -> list[Mapping[str, Any]] | None:
-    """The turns in a value (a list of objects, or such a list as JSON text); None if it has none."""
+    """The turns in a value (a list of objects, or that list as JSON text); None if it has none."""
     if isinstance(value, str):
         if not value.startswith("[{"):
             return None

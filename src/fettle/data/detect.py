@@ -19,9 +19,7 @@ from fettle.errors import DataError, UsageError
 from fettle.recipe.recipe import DataSection, Task
 from fettle.records.rows import RawRow
 
-LayoutName = Literal[
-    "text_label", "prompt_completion", "alpaca", "messages", "sharegpt", "text"
-]
+LayoutName = Literal["text_label", "prompt_completion", "alpaca", "messages", "sharegpt", "text"]
 TASK_OF_LAYOUT: Mapping[LayoutName, Task] = {
     "text_label": "classify",
     "prompt_completion": "chat",
@@ -232,8 +230,9 @@ class _Detector:
 
     def _label_wins(self, prompt: str, completion: str) -> bool:
         """Text and label by exact name beat a pair that only one of its sides names well."""
-        text, label = self._first(("text", "sentence", "tweet", "utterance")), self._first(
-            ("label", "category", "class", "intent", "sentiment")
+        text, label = (
+            self._first(("text", "sentence", "tweet", "utterance")),
+            self._first(("label", "category", "class", "intent", "sentiment")),
         )
         if text is None or label is None or not self.profiles[label].is_label_like:
             return False
@@ -265,11 +264,11 @@ class _Detector:
         long = [
             p.name
             for p in self.profiles.values()
-            if p.is_free_text and p.mean_length > 30 and p.turns == 0 and p.name not in (text, label)
+            if p.is_free_text and p.mean_length > 30 and p.name not in (text, label)
         ]
         if long and self.task is None and self.options.label is None:
             self.ambiguities.append(
-                f'{_quoted([text, *long])} are all free text, so that the rows could be prompts and'
+                f"{_quoted([text, *long])} are all free text, so that the rows could be prompts and"
                 f" answers; --task chat --prompt {long[0]} --completion {text} decides"
             )
         return self._layout("text_label", {"text": text, "label": label}, reason)
@@ -395,7 +394,7 @@ class _Detector:
             return columns[int(name)]
         near = difflib.get_close_matches(name, columns, n=1, cutoff=0.4)
         folded = [column for column in columns if names.normal(column) == names.normal(name)]
-        nearest = (folded or near or [None])[0]
+        nearest = next(iter(folded or near), None)
         option = {"split": "split-column"}.get(role, role)
         raise UsageError(
             "E0134",
@@ -452,9 +451,7 @@ class _Detector:
                     return found, other
         return None
 
-    def _add_optional(
-        self, columns: dict[str, str], *wanted: tuple[str, Sequence[str]]
-    ) -> None:
+    def _add_optional(self, columns: dict[str, str], *wanted: tuple[str, Sequence[str]]) -> None:
         for role, candidates in wanted:
             found = self._first(candidates)
             if found is not None and found not in columns.values():
@@ -466,7 +463,8 @@ class _Detector:
         labels = [
             p.name
             for p in self._by_name(names.LABEL)
-            if p.is_label_like and p.name not in columns.values()
+            if p.is_label_like
+            and p.name not in columns.values()
             and names.normal(p.name) in names.LABEL
         ]
         labels.sort(key=lambda name: -self.profiles[name].num_distinct)
@@ -480,7 +478,9 @@ class _Detector:
         others = [
             p.name
             for p in self.profiles.values()
-            if p.is_free_text and p.mean_length > 30 and p.turns == 0
+            if p.is_free_text
+            and p.mean_length > 30
+            and p.turns == 0
             and p.name not in columns.values()
         ]
         if others and self.options.prompt is None and self.options.completion is None:

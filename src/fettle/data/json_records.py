@@ -73,9 +73,13 @@ def read_jsonl(text: str, source: str) -> list[RawRow]:
     return rows
 
 
-def read_json(text: str, source: str) -> list[RawRow]:
+def read_json(text: str, source: str, has_invalid: bool) -> list[RawRow]:
     """The records of one JSON document.
 
+    Args:
+        text: the document.
+        source: name for the rows.
+        has_invalid: whether the text holds bytes that could not be decoded.
     Raises:
         DataError: E0324 not JSON, E0325 JSON without records.
     """
@@ -109,14 +113,18 @@ def read_json(text: str, source: str) -> list[RawRow]:
         )
     lines = _lines_of(text, records)
     rows = []
-    for index, ((path, extra, value), (line, size)) in enumerate(
+    for index, ((_, extra, value), (line, size)) in enumerate(
         zip(records, lines, strict=True), start=1
     ):
         if size > MAX_RECORD_CHARS:
             raw = json.dumps(value)[:1000]
             rows.append(_oversized(source, index, line, raw, size))
             continue
-        del path
+        if has_invalid and _has_invalid(value):
+            raw = json.dumps(value, ensure_ascii=False)
+            fault = "invalid bytes in a value"
+            rows.append(RawRow(source, index, line, {"raw": printable(raw)}, fault))
+            continue
         rows.append(_row(source, index, line, value, None, extra))
     return rows
 
@@ -141,13 +149,13 @@ def _find(value: Any, path: _Path, depth: int) -> Iterator[_Record]:
         yield from ((("",), {}, row) for row in columns)
         return
     listed = [(key, item) for key, item in items if _is_record_list(item)]
-    if len(listed) == len(items) > 1:
+    if len(listed) == len(items) > 1 and _are_alike([item[0] for _, item in listed]):
         name = "split" if all(split_of(key) for key, _ in listed) else "key"
         for key, item in listed:
             for index, entry in enumerate(item):
                 yield (*path, key, index), {name: key}, entry
         return
-    if len(items) > 1 and all(isinstance(item, dict) and not _is_wrapper(item) for _, item in items):
+    if len(items) > 1 and all(isinstance(v, dict) and not _is_wrapper(v) for _, v in items):
         yield from (((*path, key), {"key": key}, item) for key, item in items)
         return
     if depth < 3:
@@ -162,6 +170,17 @@ def _find(value: Any, path: _Path, depth: int) -> Iterator[_Record]:
             return
     if depth == 0 and any(isinstance(item, str) for _, item in items):
         yield path, {}, value
+
+
+def _are_alike(values: Sequence[Any]) -> bool:
+    """Records of one kind: objects that share half of their names, or values of one type."""
+    first = values[0]
+    if isinstance(first, dict):
+        return all(
+            isinstance(value, dict) and 2 * len(first.keys() & value.keys()) >= len(first)
+            for value in values
+        )
+    return all(type(value) is type(first) for value in values)
 
 
 def _is_record_list(value: Any) -> bool:
@@ -218,22 +237,23 @@ def _row(
 ) -> RawRow:
     """A parsed value as a row: objects by name, lists by position, a text as "text"."""
     if isinstance(value, dict):
-        fields = dict(value)
+        fields: dict[str, Any] = dict(value)
     elif isinstance(value, list):
         fields = {str(index): item for index, item in enumerate(value)}
     elif isinstance(value, str):
         fields = {"text": value}
     else:
-        raw = raw if raw is not None else json.dumps(value)
-        reason = f"{_describe(value)} where an object is expected"
-        return RawRow(source, record, line, {"raw": printable(raw)}, reason)
+        fields = {}
     if extra:
         fields.update({key: item for key, item in extra.items() if key not in fields})
-    reason = _fault(value, raw)
-    if reason is not None:
-        text = raw if raw is not None else json.dumps(value)[:MAX_RECORD_CHARS]
-        return RawRow(source, record, line, {"raw": printable(text)}, reason)
-    return RawRow(source, record, line, fields)
+    if isinstance(value, dict | list | str):
+        reason = _fault(value, raw)
+    else:
+        reason = f"{_describe(value)} where an object is expected"
+    if reason is None:
+        return RawRow(source, record, line, fields)
+    shown = raw if raw is not None else json.dumps(value)[:MAX_RECORD_CHARS]
+    return RawRow(source, record, line, {"raw": printable(shown)}, reason)
 
 
 def _fault(value: Any, raw: str | None) -> str | None:
@@ -242,17 +262,13 @@ def _fault(value: Any, raw: str | None) -> str | None:
             return f"invalid byte 0x{ord(found[0]) - 0xDC00:02x} at column {found.start() + 1}"
         if raw.count("{") + raw.count("[") <= MAX_DEPTH:
             return None
-    elif _has_invalid(value):
-        return "invalid bytes in a value"
     if not _shallow(value, MAX_DEPTH):
         return f"JSON nested deeper than {MAX_DEPTH} levels"
     return None
 
 
 def _has_invalid(value: Any) -> bool:
-    if not isinstance(value, dict | list):
-        return isinstance(value, str) and not value.isascii() and bool(_INVALID.search(value))
-    stack = [value]
+    stack: list[Any] = [value]
     while stack:
         item = stack.pop()
         if isinstance(item, dict):

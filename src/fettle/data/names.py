@@ -40,7 +40,7 @@ _KNOWN = frozenset(
     TEXT + LABEL + PROMPT + COMPLETION + MESSAGES + SYSTEM + CONTEXT + SPLIT + GROUP + _OTHER
 )
 # A first row of real values may well hold these words, so that they do not show a header.
-_TOO_COMMON = frozenset({"human", "user", "bot", "type", "gold", "text", "note", "number"} - {"text"})
+_TOO_COMMON = frozenset({"human", "user", "bot", "type", "gold", "note", "number"})
 _SPLITS = {
     "train": ("train", "training", "trn"),
     "validation": ("validation", "valid", "val", "dev", "devel", "development"),

@@ -63,7 +63,7 @@ def normalize(
     examples: list[Example] = []
     quarantined: list[SplitRow] = []
     for row in rows:
-        digest = xxhash.xxh3_128_hexdigest(canonical(row.fields))
+        digest = digest_of(row.fields)
         seen[digest] += 1
         occurrence = seen[digest]
         row_id = row_id_of(digest, occurrence)
@@ -92,6 +92,11 @@ def normalize(
 def canonical(fields: Mapping[str, Any]) -> bytes:
     """One spelling for equal records, whatever the order of their columns."""
     return _canonical(fields).encode("ascii")
+
+
+def digest_of(fields: Mapping[str, Any]) -> str:
+    """Content hash of a raw record."""
+    return xxhash.xxh3_128_hexdigest(canonical(fields))
 
 
 def row_id_of(digest: str, occurrence: int) -> str:

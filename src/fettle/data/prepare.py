@@ -22,6 +22,7 @@ from fettle.records.rows import Example, Finding, RawRow, SplitRow
 __all__ = ["Prepared", "prepare"]
 
 _EMPTY = ReadResult([], [])
+_OPTIONAL_ROLES = ("group", "time", "system", "tools")
 
 
 def prepare(options: DataSection, task: Task | None, seed: int) -> Prepared:
@@ -34,7 +35,7 @@ def prepare(options: DataSection, task: Task | None, seed: int) -> Prepared:
     Raises:
         UsageError: a path or column that does not exist.
         DataError: rows that can't be read, understood, split or learned from.
-        IntegrityError: E0902, a record was lost or doubled (a bug).
+        IntegrityError: E0905, a record was lost or doubled (a bug).
     """
     own = read(options.path, options)
     held = read(options.eval, options) if options.eval else _EMPTY
@@ -55,9 +56,7 @@ def prepare(options: DataSection, task: Task | None, seed: int) -> Prepared:
     findings.extend(split_findings)
     splits = _in_order([*own.rows, *held.rows], [*lost, *held_lost, *copies, *placed])
     verify_conservation(splits, ((row.source, row.record) for row in [*own.rows, *held.rows]))
-    return _assemble(
-        options, seed, layout, own, held, [*kept, *holdout], splits, findings, kept
-    )
+    return _assemble(options, seed, layout, own, held, [*kept, *holdout], splits, findings, kept)
 
 
 def _layout_of_holdout(held: ReadResult, layout: Layout, options: DataSection) -> Layout:
@@ -66,9 +65,7 @@ def _layout_of_holdout(held: ReadResult, layout: Layout, options: DataSection) -
         return layout
     split_free = {role: name for role, name in layout.columns.items() if role != "split"}
     columns = {name for row in held.rows if row.malformed is None for name in row.fields}
-    needed = {
-        name for role, name in split_free.items() if role not in ("group", "time", "system", "tools")
-    }
+    needed = {name for role, name in split_free.items() if role not in _OPTIONAL_ROLES}
     if needed <= columns:
         return replace(layout, columns=split_free, ambiguities=())
     unnamed = options.model_copy(

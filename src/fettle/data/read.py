@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -228,7 +228,7 @@ def _read_file(
         elif kind == "jsonl":
             rows = read_jsonl(text, shown)
         elif kind == "json":
-            rows = read_json(text, shown)
+            rows = read_json(text, shown, decoded.has_invalid)
         else:
             rows = _read_text(text, shown, whole_file)
     if not rows:
@@ -258,14 +258,13 @@ def _find_format(text: str, suffix: str, options: DataSection) -> tuple[Format, 
         kind = "csv"
     if kind is None:
         bracket = text.lstrip("\x00 \t\r\n")[:1]
-        if bracket in ("{", "[") and looks_like_jsonl(text):
+        is_json = bracket in ("{", "[")
+        if (is_json and looks_like_jsonl(text)) or (hint == "jsonl" and bracket != "["):
             kind = "jsonl"
-        elif hint == "jsonl" and bracket != "[":
-            kind = "jsonl"
-        elif hint in ("json", "jsonl") or (hint is None and bracket in ("{", "[")):
+        elif hint in ("json", "jsonl") or (hint is None and is_json):
             kind = "json"
     if kind not in (None, "csv"):
-        return cast(Format, kind), None
+        return kind, None
     if options.delimiter is not None:
         return "csv", _one_character(options.delimiter)
     delimiter, share, width = sniff_delimiter(text, _DELIMITER_OF_SUFFIX.get(suffix))
@@ -280,7 +279,7 @@ def _find_format(text: str, suffix: str, options: DataSection) -> tuple[Format, 
 
 def _one_character(delimiter: str) -> str:
     delimiter = _DELIMITER_NAMES.get(delimiter.lower(), delimiter)
-    if len(delimiter) != 1 or delimiter in "\"\r\n\x00":
+    if len(delimiter) != 1 or delimiter in '"\r\n\x00':
         raise UsageError(
             "E0132",
             f"the delimiter {delimiter!r} is not one character",
@@ -322,9 +321,7 @@ def _text_row(source: str, record: int, line: int, piece: str) -> RawRow:
     return RawRow(source, record, line, {"raw": printable(piece)}, reason)
 
 
-def _read_parquet(
-    content: bytes, path: Path, source: str
-) -> tuple[list[RawRow], tuple[str, ...]]:
+def _read_parquet(content: bytes, path: Path, source: str) -> tuple[list[RawRow], tuple[str, ...]]:
     try:
         table = pq.read_table(io.BytesIO(content))
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -112,9 +112,7 @@ def split(
     return rows, findings
 
 
-def fractions_for(
-    examples: Sequence[Example], has_eval: bool, options: DataSection
-) -> Fractions:
+def fractions_for(examples: Sequence[Example], has_eval: bool, options: DataSection) -> Fractions:
     """The fractions that are cut: the user's, or the automatic ones (see the top of this file)."""
     sides = {example.split for example in examples}
     auto_holdout = 0.1 if len(examples) >= MANY_ROWS else 0.2
@@ -221,9 +219,7 @@ def _cover_sizes(
                 item.reason = "size_coverage"
 
 
-def _quarantine_leaks(
-    judges: Sequence[_Placed], placed: Sequence[_Placed]
-) -> list[Finding]:
+def _quarantine_leaks(judges: Sequence[_Placed], placed: Sequence[_Placed]) -> list[Finding]:
     """Rows whose input lies on a higher side too leave the lower one; the holdout keeps its rows.
 
     Args:

@@ -103,7 +103,7 @@ def sniff_delimiter(text: str, preferred: str | None) -> tuple[str, float, int]:
     lines = split_lines(text[: 256 * 1024])
     if len(text) > 256 * 1024 and len(lines) > 1:
         lines.pop()
-    best = (0.0, False, False, 0, preferred or ",", 1)
+    best = (0.0, False, False, False, 0, preferred or ",", 1)
     for rank, delimiter in enumerate(DELIMITERS):
         if delimiter not in text[: 256 * 1024]:
             continue
@@ -113,9 +113,13 @@ def sniff_delimiter(text: str, preferred: str | None) -> tuple[str, float, int]:
         if width < 2:
             continue
         share = sum(len(cells) == width for cells in good) / max(len(cuts), 1)
-        known = any(is_known_name(cell) for cell in good[0])
-        best = max(best, (round(share, 2), known, delimiter == preferred, -rank, delimiter, width))
-    return best[4], best[0], best[5]
+        named = has_header(good, width)
+        # Punctuation inside a text is followed by a space, a delimiter hardly ever is.
+        later = [cell for cells in good for cell in cells[1:]]
+        tight = sum(cell[:1] != " " for cell in later) > 0.5 * len(later)
+        rated = (round(share, 2), named, tight, delimiter == preferred, -rank, delimiter, width)
+        best = max(best, rated)
+    return best[5], best[0], best[6]
 
 
 def has_header(rows: Sequence[Sequence[str]], width: int) -> bool:

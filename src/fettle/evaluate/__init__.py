@@ -2,3 +2,7 @@
 
 Must not know: how predictions are made (no torch), how a report looks.
 """
+
+from fettle.verbs import callable_as_verb
+
+callable_as_verb(__name__)

@@ -33,8 +33,8 @@ class Predictor(Protocol):
 FitClassifier = Callable[[Sequence[str], Sequence[str]], Predictor]
 """Texts and labels -> a fitted classifier."""
 
-FindNearest = Callable[[Sequence[str], Sequence[str]], Sequence[int]]
-"""Training texts and queries -> for each query the index of the nearest training text."""
+FindNearest = Callable[[Sequence[str], Sequence[str], Sequence[str]], Sequence[str]]
+"""Training prompts, their answers, prompts -> for each prompt the nearest one's answer."""
 
 
 def as_predictions(examples: Sequence[Example], answers: Sequence[str]) -> list[Prediction]:
@@ -85,13 +85,14 @@ def nearest_answer(
     Args:
         train: training rows.
         holdout: rows to answer.
-        nearest: training texts and queries to indices into the training texts.
+        nearest: training prompts, their answers, and prompts, to one answer a prompt.
 
     Returns:
         Predictions in holdout order.
     """
-    found = nearest([input_text(row) for row in train], [input_text(row) for row in holdout])
-    return as_predictions(holdout, [_target(train[index]) for index in found])
+    prompts = [input_text(row) for row in train]
+    answers = [_target(row) for row in train]
+    return as_predictions(holdout, nearest(prompts, answers, [input_text(row) for row in holdout]))
 
 
 def baseline_result(
@@ -108,7 +109,7 @@ def baseline_result(
 
     Args:
         name: as it is shown.
-        baseline: its predictions; all rows that the tuned model answered.
+        baseline: its predictions, of some or all holdout rows.
         tuned: the tuned model's predictions.
         metrics: the primary first; the first one that both arms bring values for is used.
         alpha: two-sided level.
@@ -116,17 +117,16 @@ def baseline_result(
         seed: of the random generators.
 
     Returns:
-        Value, difference tuned - baseline and p-value; None when no metric fits.
-
-    Raises:
-        ValueError: the baseline lacks a row that the tuned model answered.
+        Value, difference tuned - baseline, p-value and the number of rows; None when no metric
+        fits both.
     """
     by_id = {row.row_id: row for row in baseline}
     for metric in metrics:
-        rows = [row for row in tuned if metric.covers(row) and metric.is_finite(row)]
-        missing = [row.row_id for row in rows if row.row_id not in by_id]
-        if missing:
-            raise ValueError(f"baseline {name!r} has no row {missing[0]}")
+        rows = [
+            row
+            for row in tuned
+            if row.row_id in by_id and metric.covers(row) and metric.is_finite(row)
+        ]
         others = [by_id[row.row_id] for row in rows]
         if rows and all(metric.covers(row) and metric.is_finite(row) for row in others):
             found = contrast(

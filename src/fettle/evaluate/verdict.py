@@ -113,7 +113,8 @@ def decide(
         for name, rows in (baselines or {}).items()
         if (found := baseline_result(name, rows, tuned, measured, **settings)) is not None
     ]
-    notes = [note for found in cheap if (note := baseline_note(found, plan["alpha"])) is not None]
+    shown = [baseline_note(found, plan["alpha"], len(base)) for found in cheap]
+    notes = [note for note in shown if note is not None]
     return replace(
         frame,
         verdict=word,

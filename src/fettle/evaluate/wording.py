@@ -72,11 +72,19 @@ def p_text(value: float) -> str:
     return f"p = {value:.3f}" if value < 0.1 else f"p = {value:.2f}"
 
 
-def baseline_note(found: BaselineResult, alpha: float) -> str | None:
-    """What the headline must say of a baseline; None when the tuned model clearly beats it."""
+def baseline_note(found: BaselineResult, alpha: float, n: int) -> str | None:
+    """What the headline must say of a baseline; None when the tuned model clearly beats it.
+
+    Args:
+        found: the baseline against the tuned model.
+        alpha: two-sided level.
+        n: rows of the primary comparison; a baseline on fewer says so.
+    """
     metric = find_metric(found.metric)
     gain = found.difference_to_tuned if metric.higher_is_better else -found.difference_to_tuned
     shown = f"{found.name} ({found.metric} {value_text(metric, found.value)}"
+    if found.n < n:
+        shown += f" on {found.n:,} rows"
     if gain <= 0.0:
         return f"not better than {shown})"
     if found.p_value is not None and found.p_value > alpha:

@@ -143,3 +143,9 @@ def single_reference(prediction: Prediction, metric: str) -> str:
             hint="give one reference per row, or use --metric accuracy",
         )
     return references[0]
+
+
+def metric_value(metric: Metric, predictions: Sequence[Prediction]) -> float:
+    """The metric of one arm over all its rows."""
+    (sums,) = metric.sums([predictions])
+    return float(metric.score(sums.sum(axis=0)))

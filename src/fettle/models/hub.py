@@ -104,3 +104,8 @@ def _unreachable(id: str, local_only: bool, error: Exception) -> NetworkError:
         why=first[0][:200] if first else type(error).__name__,
         hint=f"check the network and try again; or {_LOCAL_HINT}",
     )
+
+
+def cache_directory() -> Path:
+    """Where downloaded bases are kept."""
+    return Path(constants.HF_HUB_CACHE)

@@ -76,6 +76,11 @@ def matmul_gflops(device: str, dtype: str, rows: int, inner: int, columns: int) 
     return 2.0 * rows * inner * columns / best / 1e9
 
 
+def probe_device() -> str:
+    """The device that models run on: cuda, mps or cpu."""
+    return _device()[0]
+
+
 def seed_everything(seed: int) -> None:
     """Seed Python, numpy and torch (all devices).
 

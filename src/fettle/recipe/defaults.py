@@ -4,6 +4,8 @@ In: facts. Out: ``(value, reason)``. Must not know: where a value goes, what the
 Every rule that was measured says where; the log is docs/concepts/tried.md.
 """
 
+from typing import Literal
+
 from fettle.records.facts import BaseFacts, DataFacts, MachineFacts
 
 LORA_RATE_RATIO = 10.0
@@ -33,7 +35,7 @@ def training_bytes(num_parameters: int, method_type: str) -> int:
     return num_parameters * (16 if method_type == "full" else 4)
 
 
-def rank(base: BaseFacts, data: DataFacts) -> tuple[int, str]:
+def rank(data: DataFacts) -> tuple[int, str]:
     """8, 16 or 32 by the number of target tokens."""
     if data.task == "classify" or data.target_tokens < 200_000:
         return 16, "enough for a task of this size; quality is flat above it"
@@ -83,7 +85,7 @@ def max_length(base: BaseFacts, data: DataFacts) -> tuple[int, str]:
     )
 
 
-def evaluate_every(num_steps: int, steps_per_epoch: int, task: str) -> tuple[int, str]:
+def evaluate_every(num_steps: int, steps_per_epoch: int) -> tuple[int, str]:
     """Once an epoch, at least five times in a run and at least every 500 steps."""
     every = max(1, min(steps_per_epoch, -(-num_steps // 5), 500))
     return every, f"{-(-num_steps // every)} looks at the validation rows in {num_steps} steps"
@@ -96,7 +98,7 @@ def dtype(machine: MachineFacts) -> tuple[str, str]:
     if machine.device == "cuda" and half > 0:
         return "bfloat16", "the device is built for it"
     speeds = f"probe: float32 {single:.0f}, bfloat16 {half:.0f} GFLOP/s"
-    if single > 0 and half > 2.5 * single:
+    if single > 0 and half > 2.0 * single:
         return "bfloat16", speeds
     return "float32", f"{speeds}; conversions eat a smaller gain"
 
@@ -109,6 +111,28 @@ def micro_batch_tokens(base: BaseFacts, machine: MachineFacts) -> tuple[int, str
     while tokens * 2 <= min(room, 8192):
         tokens *= 2
     return tokens, f"activations of about {tokens * per_token / 2**20:.0f} MiB"
+
+
+def overlong(task: str) -> tuple[Literal["cut", "quarantine"], str]:
+    """What to do with a row that the base can't read whole."""
+    if task == "classify":
+        return "cut", "a label can often be told from the beginning; every cut is a finding"
+    return "quarantine", "half an answer teaches the model to stop in the middle"
+
+
+def generate_rows(data: DataFacts, machine: MachineFacts) -> tuple[int, str]:
+    """How many holdout rows are answered in full."""
+    if data.task != "chat":
+        return 0, "only chat answers are generated"
+    rows = min(data.num_rows.get("holdout", 0), 200 if machine.device == "cpu" else 1000)
+    return rows, "answers are slow to generate; the loss is measured on every holdout row"
+
+
+def max_new_tokens(base: BaseFacts, data: DataFacts) -> tuple[int, str]:
+    """Room for an answer of twice the usual length."""
+    rows = max(1, data.num_rows.get("train", 1))
+    usual = max(1, data.target_tokens // rows)
+    return min(512, base.context_length // 2, max(16, 2 * usual)), "twice the usual answer"
 
 
 def _two_digits(value: float) -> float:

@@ -12,9 +12,8 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from fettle.errors import IntegrityError
-from fettle.metrics import default_metric
 from fettle.recipe import defaults
-from fettle.recipe.recipe import Recipe
+from fettle.recipe.recipe import Recipe, Section
 from fettle.records.facts import BaseFacts, DataFacts, MachineFacts
 from fettle.records.outcomes import SCHEMA
 
@@ -108,8 +107,37 @@ KEYS = {
 """Field of ``Settings`` -> recipe key."""
 
 
+class _Picker:
+    """Takes the user's value, or the rule's with its reason, and notes which it was."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Setting] = {}
+
+    def pick(
+        self, name: str, asked: Value | None, rule: Callable[[], tuple[Value, str]], source: Source
+    ) -> Value:
+        """A value that may be ``auto``."""
+        if asked is not None:
+            self.found[KEYS[name]] = Setting(asked, "user")
+            return asked
+        value, reason = rule()
+        self.found[KEYS[name]] = Setting(value, source, reason)
+        return value
+
+    def fixed(self, name: str, section: Section, field: str) -> Any:
+        """A value with a plain default."""
+        value = getattr(section, field)
+        source: Source = "user" if field in section.model_fields_set else "default"
+        self.found[KEYS[name]] = Setting(value, source)
+        return value
+
+
 def resolve(
-    recipe: Recipe, data: DataFacts, base: BaseFacts, machine: MachineFacts
+    recipe: Recipe,
+    data: DataFacts,
+    base: BaseFacts,
+    machine: MachineFacts,
+    default_metric: str,
 ) -> Settings:
     """Fill in every ``auto`` with a value and a stated reason.
 
@@ -118,127 +146,150 @@ def resolve(
         data: rows by split, lengths in tokens under the base's tokenizer.
         base: the base's size and context.
         machine: memory and measured speed.
+        default_metric: the primary metric of the task.
     """
-    found: dict[str, Setting] = {}
+    picker = _Picker()
+    picker.pick("task", recipe.task, lambda: (data.task, "from the columns"), "detected")
+    values = (
+        _method(picker, recipe, data, base, machine)
+        | _length(picker, recipe, data, base, machine)
+        | _judge(picker, recipe, data, base, machine, default_metric)
+    )
+    values |= _steps(picker, recipe, data, base, values["method"])
+    seed = picker.fixed("seed", recipe, "seed")
+    return Settings(task=data.task, seed=seed, settings=picker.found, **values)
 
-    def pick(
-        name: str, asked: Value | None, rule: Callable[[], tuple[Value, str]], source: Source
-    ) -> Value:
-        if asked is not None:
-            found[KEYS[name]] = Setting(asked, "user")
-            return asked
-        value, reason = rule()
-        found[KEYS[name]] = Setting(value, source, reason)
-        return value
 
-    def fixed(name: str, section: Any, field: str) -> Any:
-        value = getattr(section, field)
-        source: Source = "user" if field in section.model_fields_set else "default"
-        found[KEYS[name]] = Setting(value, source)
-        return value
-
-    train, method, judge = recipe.train, recipe.method, recipe.evaluate
-    num_train = data.num_rows.get("train", 0)
-    pick("task", recipe.task, lambda: (data.task, "from the columns"), "detected")
-    method_type: str = pick("method", method.type, lambda: defaults.method(base, machine), "default")
-    rank = pick("rank", method.rank, lambda: defaults.rank(base, data), "default")
-    alpha = pick(
-        "alpha",
-        method.alpha,
-        lambda: (float(2 * rank), "twice the rank"),
+def _method(
+    picker: _Picker, recipe: Recipe, data: DataFacts, base: BaseFacts, machine: MachineFacts
+) -> dict[str, Any]:
+    asked, pick = recipe.method, picker.pick
+    rank = pick("rank", asked.rank, lambda: defaults.rank(data), "default")
+    targets = pick(
+        "target_modules",
+        asked.target_modules,
+        lambda: ([], "every linear layer of the body's blocks"),
         "default",
     )
+    return {
+        "method": pick("method", asked.type, lambda: defaults.method(base, machine), "default"),
+        "rank": rank,
+        "alpha": pick(
+            "alpha", asked.alpha, lambda: (float(2 * rank), "twice the rank"), "default"
+        ),
+        "dropout": picker.fixed("dropout", asked, "dropout"),
+        "target_modules": tuple(targets) if targets else None,
+        "dtype": pick("dtype", recipe.base.dtype, lambda: defaults.dtype(machine), "probed"),
+    }
+
+
+def _steps(
+    picker: _Picker, recipe: Recipe, data: DataFacts, base: BaseFacts, method: str
+) -> dict[str, Any]:
+    train, pick = recipe.train, picker.pick
+    num_train = data.num_rows.get("train", 0)
     rate = pick(
-        "learning_rate",
-        train.learning_rate,
-        lambda: defaults.learning_rate(base, method_type),
-        "default",
+        "learning_rate", train.learning_rate, lambda: defaults.learning_rate(base, method), "default"
     )
     size = pick("batch_size", train.batch_size, lambda: defaults.batch_size(num_train), "default")
     passes = pick(
         "epochs", train.epochs, lambda: defaults.epochs(data.task, num_train), "default"
     )
-    steps_per_epoch = max(1, -(-num_train // size))
+    per_epoch = max(1, -(-num_train // size))
     num_steps = pick(
         "num_steps",
         train.max_steps,
         lambda: (
-            max(1, math.ceil(passes * steps_per_epoch)),
-            f"{passes:g} epochs of {steps_per_epoch} steps",
+            max(1, math.ceil(passes * per_epoch)),
+            f"{passes:g} epochs of {per_epoch} steps",
         ),
         "default",
     )
-    fixed("warmup_steps", train, "warmup_fraction")
     every = pick(
         "evaluate_every",
         train.evaluate_every,
-        lambda: defaults.evaluate_every(num_steps, steps_per_epoch, data.task),
+        lambda: defaults.evaluate_every(num_steps, per_epoch),
         "default",
     )
-    length = pick(
-        "max_length", train.max_length, lambda: defaults.max_length(base, data), "detected"
-    )
-    return Settings(
-        task=data.task,
-        method=method_type,
-        rank=rank,
-        alpha=alpha,
-        dropout=fixed("dropout", method, "dropout"),
-        target_modules=tuple(method.target_modules) if method.target_modules else None,
-        learning_rate=rate,
-        batch_size=size,
-        epochs=passes,
-        num_steps=num_steps,
-        schedule=fixed("schedule", train, "schedule"),
-        warmup_steps=math.ceil(train.warmup_fraction * num_steps),
-        weight_decay=fixed("weight_decay", train, "weight_decay"),
-        max_gradient_norm=fixed("max_gradient_norm", train, "max_gradient_norm"),
-        max_length=min(length, base.context_length),
-        overlong=pick("overlong", train.overlong, lambda: _overlong(data, length), "default"),
-        micro_batch_tokens=pick(
-            "micro_batch_tokens",
-            train.micro_batch_tokens,
-            lambda: defaults.micro_batch_tokens(base, machine),
-            "probed",
-        ),
-        evaluate_every=every,
-        checkpoint_every=pick(
+    picker.fixed("warmup_steps", train, "warmup_fraction")
+    return {
+        "learning_rate": rate,
+        "batch_size": size,
+        "epochs": passes,
+        "num_steps": num_steps,
+        "evaluate_every": every,
+        "checkpoint_every": pick(
             "checkpoint_every",
             train.checkpoint_every,
             lambda: (every, "with every look at the validation rows"),
             "default",
         ),
-        patience=pick(
+        "patience": pick(
             "patience", train.patience, lambda: (3, "looks without a better value"), "default"
         ),
-        dtype=pick("dtype", recipe.base.dtype, lambda: defaults.dtype(machine), "probed"),
-        threads=pick(
-            "threads", train.threads, lambda: (machine.num_threads, "physical cores"), "probed"
+        "warmup_steps": math.ceil(train.warmup_fraction * num_steps),
+    } | {
+        name: picker.fixed(name, train, name)
+        for name in ("schedule", "weight_decay", "max_gradient_norm")
+    }
+
+
+def _length(
+    picker: _Picker, recipe: Recipe, data: DataFacts, base: BaseFacts, machine: MachineFacts
+) -> dict[str, Any]:
+    train, pick = recipe.train, picker.pick
+    length = pick(
+        "max_length", train.max_length, lambda: defaults.max_length(base, data), "detected"
+    )
+    return {
+        "max_length": min(length, base.context_length),
+        "overlong": pick(
+            "overlong", train.overlong, lambda: defaults.overlong(data.task), "default"
         ),
-        metric=pick(
+        "micro_batch_tokens": pick(
+            "micro_batch_tokens",
+            train.micro_batch_tokens,
+            lambda: defaults.micro_batch_tokens(base, machine),
+            "probed",
+        ),
+        "threads": pick(
+            "threads", train.threads, lambda: (machine.num_threads, "of this machine"), "probed"
+        ),
+    }
+
+
+def _judge(
+    picker: _Picker,
+    recipe: Recipe,
+    data: DataFacts,
+    base: BaseFacts,
+    machine: MachineFacts,
+    default_metric: str,
+) -> dict[str, Any]:
+    judge, pick = recipe.evaluate, picker.pick
+    return {
+        "metric": pick(
             "metric",
             judge.metric,
-            lambda: (default_metric(data.task), f"the usual one for {data.task}"),
+            lambda: (default_metric, f"the usual one for {data.task}"),
             "default",
         ),
-        alpha_level=fixed("alpha_level", judge, "alpha"),
-        minimum_difference=fixed("minimum_difference", judge, "minimum_difference"),
-        resamples=fixed("resamples", judge, "resamples"),
-        generate_rows=pick(
+        "alpha_level": picker.fixed("alpha_level", judge, "alpha"),
+        "minimum_difference": picker.fixed("minimum_difference", judge, "minimum_difference"),
+        "resamples": picker.fixed("resamples", judge, "resamples"),
+        "generate_rows": pick(
             "generate_rows",
             judge.generate_rows,
-            lambda: _generate_rows(data, machine),
+            lambda: defaults.generate_rows(data, machine),
             "default",
         ),
-        max_new_tokens=pick(
+        "max_new_tokens": pick(
             "max_new_tokens",
             judge.max_new_tokens,
-            lambda: _max_new_tokens(base, data),
+            lambda: defaults.max_new_tokens(base, data),
             "default",
         ),
-        seed=fixed("seed", recipe, "seed"),
-        settings=found,
-    )
+    }
 
 
 def load_settings(text: str) -> Settings:
@@ -250,13 +301,10 @@ def load_settings(text: str) -> Settings:
     try:
         values = yaml.safe_load(text)["values"]
         found = {key: Setting(**setting) for key, setting in values.items()}
-        fields = {name: found[key].value for name, key in KEYS.items() if key in found}
-        warmup = found["train.warmup_fraction"].value
-        targets = fields.get("target_modules")
-        fields |= {
-            "warmup_steps": math.ceil(warmup * fields["num_steps"]),
-            "target_modules": tuple(targets) if targets else None,
-        }
+        fields = {name: found[key].value for name, key in KEYS.items()}
+        fields["warmup_steps"] = math.ceil(fields["warmup_steps"] * fields["num_steps"])
+        targets = fields["target_modules"]
+        fields["target_modules"] = tuple(targets) if targets else None
         return Settings(settings=found, **fields)
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise IntegrityError(
@@ -264,22 +312,3 @@ def load_settings(text: str) -> Settings:
             f"recipe.resolved.yaml can't be read back: {error}",
             hint="start the run again with its recipe.yaml",
         ) from error
-
-
-def _overlong(data: DataFacts, length: int) -> tuple[Literal["cut", "quarantine"], str]:
-    if data.task == "classify":
-        return "cut", "a label can often be told from the beginning; every cut is a finding"
-    return "quarantine", "half an answer teaches the model to stop in the middle"
-
-
-def _generate_rows(data: DataFacts, machine: MachineFacts) -> tuple[int, str]:
-    if data.task != "chat":
-        return 0, "only chat answers are generated"
-    rows = min(data.num_rows.get("holdout", 0), 200 if machine.device == "cpu" else 1000)
-    return rows, "answers are slow to generate; the loss is measured on every holdout row"
-
-
-def _max_new_tokens(base: BaseFacts, data: DataFacts) -> tuple[int, str]:
-    rows = max(1, data.num_rows.get("train", 1))
-    usual = max(1, data.target_tokens // rows)
-    return min(512, base.context_length // 2, max(16, 2 * usual)), "twice the usual answer"

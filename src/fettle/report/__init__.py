@@ -2,5 +2,8 @@
 
 from fettle.report.model_card import write_card
 from fettle.report.report import write_report
+from fettle.verbs import callable_as_verb
 
 __all__ = ["write_card", "write_report"]
+
+callable_as_verb(__name__)

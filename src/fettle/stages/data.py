@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import cast
 
-from fettle.chat.preview import preview_chat, preview_text
+from fettle.chat.preview import preview_chat
 from fettle.chat.render import ChatTemplate
 from fettle.chat.tokenizer import Tokenizer
 from fettle.data.account import SIDES, Prepared, load_account, move_to_quarantine, write_account
@@ -170,6 +170,17 @@ def _summary(prepared: Prepared, tokens: Tokens) -> dict[str, object]:
         "preview": (
             preview_chat(first, tokens.template)
             if tokens.template is not None
-            else preview_text(first)
+            else _preview(first)
         ),
     }
+
+
+def _preview(examples: Sequence[Example]) -> str:
+    """classify, text: the first examples; what is trained stands in [[ ]]."""
+    shown = []
+    for number, row in enumerate(examples, start=1):
+        text = " ".join((row.text or "").split())
+        text = text if len(text) <= 200 else text[:199] + "…"
+        trained = f"{text} -> [[{row.target}]]" if row.target is not None else f"[[{text}]]"
+        shown.append(f"example {number}, {row.source}:{row.line or row.record}\n{trained}")
+    return "\n\n".join(shown)

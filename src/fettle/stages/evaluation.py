@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fettle.data.account import Prepared
-from fettle.data.features import fit_linear, fit_probe, nearest_texts
+from fettle.data.features import fit_linear, fit_probe, nearest_answers
 from fettle.evaluate.baselines import (
     LINEAR,
     MAJORITY,
@@ -34,7 +34,7 @@ from fettle.models.load import load_for_task
 from fettle.models.save import LoadedModel, load_saved, weights_sha256
 from fettle.recipe.resolve import Settings
 from fettle.records.facts import BaseFacts
-from fettle.records.outcomes import SCHEMA, Prediction, Verdict
+from fettle.records.outcomes import SCHEMA, BaselineResult, Comparison, Prediction, Verdict
 from fettle.records.rows import Example
 from fettle.records.run_directory import (
     read_json,
@@ -177,6 +177,19 @@ def count_look(run: Path, holdout_sha256: str) -> int:
     return len(same)
 
 
+def load_verdict(path: Path) -> Verdict:
+    """Read verdict.json back."""
+    record = read_json(path)
+    record.pop("schema")
+    primary = record.pop("primary")
+    return Verdict(
+        primary=None if primary is None else Comparison(**primary),
+        secondary=[Comparison(**item) for item in record.pop("secondary")],
+        baselines=[BaselineResult(**item) for item in record.pop("baselines")],
+        **record,
+    )
+
+
 def _answers(
     loaded: LoadedModel, settings: Settings, prepared: Prepared, tokens: Tokens, device: str
 ) -> list[Prediction]:
@@ -268,8 +281,8 @@ def _base_arm(
     )
     examples = {row.row_id: row for row in prepared.examples["holdout"]}
     return [
-        _labelled(examples[row.row_id], probabilities)
-        for row, probabilities in zip(tokens.holdout, probe.predict_proba(features[2]), strict=True)
+        _labelled(examples[row.row_id], dict(zip(probe.labels, scores.tolist(), strict=True)))
+        for row, scores in zip(tokens.holdout, probe.predict_proba(features[2]), strict=True)
     ]
 
 
@@ -291,7 +304,7 @@ def _baselines(
         elif name == LINEAR:
             found[name] = linear_classifier(train, holdout, fit_linear)
         elif name == NEAREST:
-            found[name] = nearest_answer(train, _chosen(holdout, settings), nearest_texts)
+            found[name] = nearest_answer(train, _chosen(holdout, settings), nearest_answers)
         elif name == ZERO_SHOT:
             found[name] = _zero_shot(base, settings, prepared, tokens, device)
     return found
@@ -302,7 +315,9 @@ def _baseline_names(prepared: Prepared, base: BaseFacts) -> list[str]:
         return [NEAREST]
     if prepared.task == "text":
         return []
-    return [MAJORITY, LINEAR, *([ZERO_SHOT] if base.kind == "decoder" else [])]
+    # An earlier run that classifies has no head that writes labels.
+    writes = base.kind == "decoder" and base.incumbent_run is None
+    return [MAJORITY, LINEAR, *([ZERO_SHOT] if writes else [])]
 
 
 def _zero_shot(

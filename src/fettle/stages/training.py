@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from fettle.chat.tokenizer import Tokenizer
 from fettle.data.account import Prepared
 from fettle.errors import MachineError, OutOfMemory
 from fettle.inference.predict import predict_labels, row_losses
 from fettle.metrics import find_metric
+from fettle.metrics.metric import metric_value
 from fettle.models.adapters import apply_lora, count_parameters
 from fettle.models.load import load_for_task
 from fettle.models.machine import seed_everything
@@ -130,7 +130,7 @@ def _validator(
             np.mean([np.log(max(p[r], 1e-12)) for p, r in zip(found, references, strict=True)])
         )
         return Validation(
-            loss, settings.metric, metric.value(predictions), metric.higher_is_better
+            loss, settings.metric, metric_value(metric, predictions), metric.higher_is_better
         )
 
     return by_metric
@@ -172,14 +172,8 @@ def _meta(
         "training": asdict(result),
     }
     if tokens.template is not None:
-        meta["stop_ids"] = stop_ids(tokens.tokenizer, tokens.template.stop_ids)
+        meta["stop_ids"] = list(tokens.template.stop_ids)
     return meta
-
-
-def stop_ids(tokenizer: Tokenizer, of_template: tuple[int, ...]) -> list[int]:
-    """Every token that ends an answer."""
-    eos = () if tokenizer.eos_id is None else (tokenizer.eos_id,)
-    return sorted({*of_template, *eos})
 
 
 def _system(prepared: Prepared) -> str | None:

@@ -4,6 +4,7 @@ In: examples. Out: findings. Must not know: templates.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from fettle.records.rows import Example, Finding
 
@@ -38,7 +39,7 @@ def _fault(example: Example) -> str | None:
         return "a system turn stands inside the conversation"
     if spoken[0] == "assistant":
         return "the assistant speaks first"
-    for number, (role, following) in enumerate(zip(spoken, spoken[1:], strict=False), start=1):
+    for number, (role, following) in enumerate(pairwise(spoken), start=1):
         if role == following and role in ("user", "assistant"):
             return f"turns {number} and {number + 1} are both from the {role}"
     return None

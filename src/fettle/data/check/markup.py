@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from fettle.records.rows import Example, Finding
 
 _URL = re.compile(r"https?://\S|\bwww\.\w")
-_TAG = re.compile(r"</?(?:a|b|br|div|em|font|h[1-6]|i|img|li|ol|p|span|strong|table|td|tr|ul)\b[^<>]*>")
+_TAG = re.compile(
+    r"</?(?:a|b|br|div|em|font|h[1-6]|i|img|li|ol|p|span|strong|table|td|tr|ul)\b[^<>]*>"
+)
 
 
 def find(examples: Sequence[Example]) -> list[Finding]:
@@ -19,7 +21,7 @@ def find(examples: Sequence[Example]) -> list[Finding]:
         texts = (
             [example.text] if example.text is not None else [t.content for t in example.messages]
         )
-        num_urls = sum(len(_URL.findall(text)) for text in texts if "http" in text or "www." in text)
+        num_urls = sum(len(_URL.findall(text)) for text in texts)
         num_tags = sum(len(_TAG.findall(text)) for text in texts if "<" in text)
         if not num_urls + num_tags:
             continue

@@ -1,0 +1,101 @@
+"""The ``fettle`` command: its verbs, and what happens to errors.
+
+In: argv. Out: results on stdout, talk on stderr, an exit code. Must not know: torch, before a verb
+needs it (``fettle --help`` answers in under half a second; a test holds it to that).
+"""
+
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import click
+import typer
+
+from fettle.cli.chat import chat
+from fettle.cli.check import check
+from fettle.cli.compare import compare
+from fettle.cli.doctor import doctor
+from fettle.cli.evaluate import evaluate
+from fettle.cli.output import fail
+from fettle.cli.plan import plan
+from fettle.cli.predict import predict
+from fettle.cli.report import report
+from fettle.cli.resume import resume
+from fettle.cli.run import run
+from fettle.errors import FettleError, Interrupted, MachineError, OutOfMemory
+from fettle.version import __version__
+
+VERBS = (run, plan, check, resume, evaluate, compare, predict, chat, report, doctor)
+
+app = typer.Typer(
+    help="Fine-tune with proof: a pretrained model and a data file in, a model that is proven"
+    " better out.",
+    epilog="Start with: fettle run tickets.csv",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for verb in VERBS:
+    app.command()(verb)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"fettle {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with the code of DESIGN section 5."""
+    debug = os.environ.get("FETTLE_DEBUG") == "1"
+    try:
+        code = app(standalone_mode=False)
+    except FettleError as error:
+        if debug:
+            raise
+        code = fail(error)
+    except click.exceptions.Abort:
+        code = 7
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except KeyboardInterrupt:
+        code = fail(Interrupted("E0606", "stopped at once", hint="`fettle resume` on the run"))
+    except BrokenPipeError:
+        # The reader of our output has gone; nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except MemoryError:
+        code = fail(OutOfMemory("E0605", "out of memory", hint="use a smaller base or batch"))
+    except OSError as error:
+        if debug:
+            raise
+        code = fail(
+            MachineError(
+                "E0403",
+                f"the machine refused: {error.strerror or error}",
+                where=str(error.filename or ""),
+                hint="check space and permissions there; FETTLE_DEBUG=1 shows where it happened",
+            )
+        )
+    except Exception as error:
+        if debug:
+            raise
+        code = fail(
+            FettleError(
+                "E0001",
+                f"a bug in fettle: {type(error).__name__}: {error}",
+                hint="run it again with FETTLE_DEBUG=1 and report the trace",
+            )
+        )
+    sys.exit(code if isinstance(code, int) else 0)

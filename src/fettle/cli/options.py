@@ -1,0 +1,78 @@
+"""Options that several verbs share, and how they become keyword arguments of ``fettle.api``."""
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+Data = Annotated[
+    list[str],
+    typer.Argument(help="Data files or folders, or one recipe (.yaml).", metavar="DATA|RECIPE..."),
+]
+RunDir = Annotated[Path, typer.Argument(help="A run directory, such as runs/tickets.", metavar="RUN")]
+_COLUMNS = "Columns"
+_COMMON = "Common"
+
+Base = Annotated[
+    Optional[str],
+    typer.Option(
+        "--base",
+        help="Hub id, directory, an earlier run, or starter (built in).",
+        rich_help_panel=_COMMON,
+    ),
+]
+Task = Annotated[
+    Optional[str],
+    typer.Option("--task", help="auto, classify, chat or text.", rich_help_panel=_COMMON),
+]
+Method = Annotated[
+    Optional[str], typer.Option("--method", help="auto, full or lora.", rich_help_panel=_COMMON)
+]
+Metric = Annotated[
+    Optional[str],
+    typer.Option("--metric", help="The metric that decides.", rich_help_panel=_COMMON),
+]
+Set = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        "--set",
+        help="Any recipe key, such as train.learning_rate=1e-4. Repeatable.",
+        metavar="SECTION.KEY=VALUE",
+        rich_help_panel=_COMMON,
+    ),
+]
+Seed = Annotated[Optional[int], typer.Option("--seed", help="Default 0.", rich_help_panel=_COMMON)]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="The result as JSON on stdout.", rich_help_panel=_COMMON),
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Nothing on stderr.", rich_help_panel=_COMMON)
+]
+Require = Annotated[
+    Optional[str],
+    typer.Option("--require", help="Exit 10 when the verdict is weaker, such as improved."),
+]
+Eval = Annotated[
+    Optional[list[str]],
+    typer.Option("--eval", help="Your own holdout file. Repeatable.", rich_help_panel=_COLUMNS),
+]
+
+
+def column(name: str, text: str) -> object:
+    """A column option: its name in the file, or its number where there is no header."""
+    return Annotated[
+        Optional[str], typer.Option(f"--{name}", help=text, rich_help_panel=_COLUMNS)
+    ]
+
+
+Text = column("text", "Column with the text to classify, or the plain text.")
+Label = column("label", "Column with the label.")
+Prompt = column("prompt", "Column with what the user says.")
+Completion = column("completion", "Column with the answer.")
+Messages = column("messages", "Column with the conversation.")
+Group = column("group", "Column whose values stay on one side (user, document).")
+Time = column("time", "Column with the time.")
+SplitColumn = column("split-column", "Column that says train, validation or holdout.")
+Layout = column("layout", "text_label, prompt_completion, alpaca, messages, sharegpt or text.")
+Format = column("format", "csv, json, jsonl, parquet or text.")

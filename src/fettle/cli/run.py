@@ -1,0 +1,82 @@
+"""``fettle run``."""
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from fettle.cli import options
+from fettle.cli.output import print_json, talk
+
+
+def run(
+    data: options.Data,
+    base: options.Base = None,
+    task: options.Task = None,
+    method: options.Method = None,
+    metric: options.Metric = None,
+    eval: options.Eval = None,
+    text: options.Text = None,
+    label: options.Label = None,
+    prompt: options.Prompt = None,
+    completion: options.Completion = None,
+    messages: options.Messages = None,
+    group: options.Group = None,
+    time: options.Time = None,
+    split_column: options.SplitColumn = None,
+    layout: options.Layout = None,
+    format: options.Format = None,
+    settings: options.Set = None,
+    seed: options.Seed = None,
+    out: Annotated[
+        Optional[Path], typer.Option("--out", help="Run directory. Default: runs/<data>.")
+    ] = None,
+    require: options.Require = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Raw data to a judged model: check, split, train, evaluate, report.
+
+    Examples:
+
+      fettle run tickets.csv
+
+      fettle run train.csv --eval test.csv --base models/all-MiniLM-L6-v2
+
+      fettle run faq.jsonl --task chat --method lora --set train.epochs=3
+
+      fettle run recipe.yaml --out runs/monday --require improved
+    """
+    from fettle import api
+
+    result = api.run(
+        data,
+        out=out,
+        settings=settings or (),
+        require=require,
+        quiet=quiet,
+        base=base,
+        task=task,
+        method=method,
+        metric=metric,
+        eval=eval,
+        text=text,
+        label=label,
+        prompt=prompt,
+        completion=completion,
+        messages=messages,
+        group=group,
+        time=time,
+        split_column=split_column,
+        layout=layout,
+        format=format,
+        seed=seed,
+    )
+    if as_json:
+        print_json(result.verdict.to_json())
+    else:
+        print(result.verdict.headline)
+    if not quiet:
+        root = result.directory.root
+        use = "chat" if (root / "model" / "chat_template.jinja").is_file() else "predict"
+        talk(f"next      fettle {use} {root} · open {result.directory.report}")

@@ -1,0 +1,221 @@
+"""ONE recipe -> ONE run directory. Start reading here.
+
+    base      find it, read its facts                                  (no weights are loaded)
+    data      read, understand, check, split, tokenize  -> data/
+    resolve   every "auto" to a value with a reason     -> recipe.resolved.yaml, environment.json
+    plan      metric, test, rows, baselines, sealed     -> plan.json
+    train     own loop, best checkpoint by validation   -> checkpoints/, model/
+    evaluate  both arms and baselines on the holdout    -> evaluation/, verdict.json
+    report    for people                                -> report.html, README.md
+
+In: a recipe and a directory. Out: the files above and a ``Run``. Each stage reads what the one
+before it left and writes whole or not at all, so ``resume`` goes on where a run was stopped. Must
+not know: the command line, terminals.
+"""
+
+import importlib.metadata
+import platform
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fettle.data.account import Prepared
+from fettle.errors import UsageError
+from fettle.evaluate.plan import task_metrics
+from fettle.models.load import find_base
+from fettle.models.machine import probe_machine
+from fettle.recipe.load import dump_recipe, load_recipe
+from fettle.recipe.recipe import Recipe
+from fettle.recipe.resolve import Settings, load_settings, resolve
+from fettle.records.facts import BaseFacts, MachineFacts
+from fettle.records.journal import Journal, Listener
+from fettle.records.outcomes import SCHEMA, Verdict
+from fettle.records.run_directory import RunDirectory, read_json, write_atomic, write_json
+from fettle.report import write_card, write_report
+from fettle.stages.context import Context
+from fettle.stages.data import Tokens, data_facts, read_data, reload_data
+from fettle.stages.evaluation import evaluate_run, load_verdict, seal_plan
+from fettle.stages.training import train_model
+from fettle.train.train import TrainingResult
+from fettle.version import __version__
+
+PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scikit-learn", "sacrebleu")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished run."""
+
+    directory: RunDirectory
+    verdict: Verdict
+
+    def __repr__(self) -> str:
+        root = self.directory.root
+        return (
+            f"{self.verdict.headline or self.verdict.verdict}\n"
+            f"  model   {self.directory.model}\n"
+            f"  report  {self.directory.report}\n"
+            f"  use     fettle chat|predict|report {root}"
+        )
+
+
+def run(recipe: Recipe, directory: Path, listeners: Sequence[Listener] = ()) -> Run:
+    """Carry a recipe out in a new directory.
+
+    Args:
+        recipe: what is asked for.
+        directory: must not hold a run.
+        listeners: called with every event.
+
+    Returns:
+        The verdict and the paths.
+
+    Raises:
+        UsageError: E0110 in use, E0111 the directory holds a run already.
+        FettleError: what the stages say.
+    """
+    place = RunDirectory(directory)
+    if place.root.exists() and (not place.root.is_dir() or any(place.root.iterdir())):
+        raise UsageError(
+            "E0111",
+            f"{directory} is there already and is not empty",
+            hint=f"choose another directory with --out, or `fettle resume {directory}`",
+        )
+    place.create()
+    with place.locked():
+        write_atomic(place.recipe, dump_recipe(recipe))
+        return _carry_out(recipe, place, listeners)
+
+
+def resume(directory: Path, listeners: Sequence[Listener] = ()) -> Run:
+    """Go on with a run that was stopped; a finished run is only reported again.
+
+    Raises:
+        UsageError: E0112, there is no run here; E0110 it is in use.
+    """
+    place = RunDirectory(directory)
+    if not place.is_run():
+        raise UsageError(
+            "E0112",
+            f"{directory} holds no run",
+            hint="name a directory that `fettle run` made, such as runs/tickets",
+        )
+    with place.locked():
+        return _carry_out(load_recipe(place.recipe), place, listeners)
+
+
+def plan(recipe: Recipe, listeners: Sequence[Listener] = ()) -> Settings:
+    """Everything up to the sealed plan, in a directory that is thrown away: nothing is trained."""
+    with tempfile.TemporaryDirectory(prefix="fettle-plan-") as folder:
+        place = RunDirectory(Path(folder))
+        context = Context(recipe, place, Journal(place.events, listeners))
+        with context.stop.installed():
+            return _prepare(context)[3]
+
+
+def judge_again(directory: Path, listeners: Sequence[Listener] = ()) -> Run:
+    """Measure a finished run's model on its holdout again and rewrite verdict and report."""
+    RunDirectory(directory).verdict.unlink(missing_ok=True)
+    return resume(directory, listeners)
+
+
+def _carry_out(recipe: Recipe, place: RunDirectory, listeners: Sequence[Listener]) -> Run:
+    context = Context(recipe, place, Journal(place.events, listeners))
+    with context.stop.installed():
+        base, prepared, tokens, settings, machine = _prepare(context)
+        with _stage(context, "train"):
+            training = _train(context, settings, base, prepared, tokens, machine)
+        with _stage(context, "evaluate"):
+            verdict = (
+                load_verdict(place.verdict)
+                if place.verdict.is_file()
+                else evaluate_run(
+                    context, settings, base, prepared, tokens, training, machine.device
+                )
+            )
+        with _stage(context, "report"):
+            write_card(place.root)
+            write_report(place.root)
+    return Run(place, verdict)
+
+
+def _prepare(
+    context: Context,
+) -> tuple[BaseFacts, Prepared, Tokens, Settings, MachineFacts]:
+    """Everything that is settled before the first step; ends with the plan under seal."""
+    with _stage(context, "base"):
+        base = find_base(context.recipe.base, context.journal.note)
+        context.journal.emit("base", asdict(base))
+    with _stage(context, "data"):
+        prepared, tokens = _data(context, base)
+    with _stage(context, "plan"):
+        settings, machine = _settings(context, base, prepared, tokens)
+        if not context.directory.plan.is_file():
+            seal_plan(context, settings, prepared, base)
+    return base, prepared, tokens, settings, machine
+
+
+def _data(context: Context, base: BaseFacts) -> tuple[Prepared, Tokens]:
+    if (context.directory.data / "manifest.json").is_file():
+        return reload_data(context, base)
+    return read_data(context, base)
+
+
+def _settings(
+    context: Context, base: BaseFacts, prepared: Prepared, tokens: Tokens
+) -> tuple[Settings, MachineFacts]:
+    """Resolve once; a resumed run reads its settings back and does not probe again."""
+    place = context.directory
+    if place.resolved.is_file():
+        machine = MachineFacts(**read_json(place.environment)["machine"])
+        return load_settings(place.resolved.read_text(encoding="utf-8")), machine
+    machine = probe_machine(place.root)
+    data = data_facts(prepared, tokens)
+    metric = task_metrics(prepared.task, context.recipe.evaluate.metric).primary
+    settings = resolve(context.recipe, data, base, machine, metric)
+    write_json(place.environment, _environment(machine))
+    facts = {"base": asdict(base), "data": asdict(data) | {"labels": list(data.labels)}, "machine": asdict(machine)}
+    write_atomic(place.resolved, settings.dumps(facts))
+    context.journal.emit(
+        "settings",
+        {"values": {key: asdict(setting) for key, setting in settings.settings.items()}},
+    )
+    return settings, machine
+
+
+def _train(
+    context: Context,
+    settings: Settings,
+    base: BaseFacts,
+    prepared: Prepared,
+    tokens: Tokens,
+    machine: MachineFacts,
+) -> TrainingResult:
+    """model/ is written last and whole: where it is, training is over."""
+    meta = context.directory.model / "fettle.json"
+    if meta.is_file():
+        return TrainingResult(**read_json(meta)["training"])
+    return train_model(context, settings, base, prepared, tokens, machine.device)
+
+
+@contextmanager
+def _stage(context: Context, name: str) -> Iterator[None]:
+    started = time.monotonic()
+    context.journal.emit("stage", {"stage": name, "status": "start"})
+    yield
+    seconds = round(time.monotonic() - started, 2)
+    context.journal.emit("stage", {"stage": name, "status": "done", "seconds": seconds})
+
+
+def _environment(machine: MachineFacts) -> dict[str, Any]:
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {
+        "schema": SCHEMA,
+        "packages": {"fettle": __version__, "python": platform.python_version()} | versions,
+        "platform": platform.platform(),
+        "machine": asdict(machine),
+    }

@@ -1,0 +1,224 @@
+"""What a run looks like while it runs: plain lines, or a live line on a terminal.
+
+In: events. Out: text on stderr and in log.txt. Must not know: how anything is computed. The same
+lines go everywhere; only a terminal gets the moving one besides, so that a log file, a notebook
+and CI read well.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+BARS = "▁▂▃▄▅▆▇█"
+LINE_EVERY = 10.0
+"""Seconds between two plain lines about steps."""
+WIDTH = 10
+
+
+class Progress:
+    """A listener that turns events into lines.
+
+    Args:
+        write: takes one finished line.
+        live: takes the text of the moving line, or None where there is none.
+    """
+
+    def __init__(
+        self, write: Callable[[str], None], live: Callable[[str], None] | None = None
+    ) -> None:
+        self._write = write
+        self._live = live
+        self._losses: list[float] = []
+        self._last_line = 0.0
+        self._train_started = 0.0
+        self._first_step = 0
+        self._tokens = 0
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        """Show one event."""
+        kind = event["event"]
+        if kind == "note":
+            self._say("", event["message"])
+        elif kind == "base":
+            self._say("base", _base(event))
+        elif kind == "data":
+            for number, line in enumerate(_data(event)):
+                self._say("" if number else "data", line)
+        elif kind == "settings":
+            for number, line in enumerate(_settings(event["values"])):
+                self._say("" if number else "recipe", line)
+        elif kind == "plan":
+            self._say("plan", _plan(event))
+        elif kind == "step":
+            self._step(event)
+        elif kind == "validation":
+            better = " (best so far)" if event["best"] else ""
+            self._say(
+                "validate",
+                f"step {event['step']}: loss {event['loss']:.4f},"
+                f" {event['metric']} {event['value']:.4f}{better}",
+            )
+        elif kind == "verdict":
+            self._say("verdict", event["headline"])
+
+    def _say(self, label: str, text: str) -> None:
+        for number, line in enumerate(text.splitlines() or [""]):
+            self._write(f"{label if number == 0 else '':<9} {line}".rstrip())
+
+    def _step(self, event: Mapping[str, Any]) -> None:
+        now = time.monotonic()
+        if not self._train_started:
+            self._train_started = now - event["seconds"]
+            self._first_step = event["step"] - 1
+        self._tokens += event["num_tokens"]
+        self._losses.append(event["loss"])
+        done, total = event["step"], event["num_steps"]
+        elapsed = now - self._train_started
+        left = elapsed / max(1, done - self._first_step) * (total - done)
+        text = (
+            f"step {done:,}/{total:,} {100 * done / total:3.0f} %"
+            f"  loss {_smooth(self._losses):.3f} {sparkline(self._losses)}"
+            f"  {self._tokens / max(elapsed, 1e-9):,.0f} tokens/s  {duration(left)} left"
+        )
+        if self._live is not None:
+            self._live(f"{'train':<9} {text}")
+        if done == total or now - self._last_line >= LINE_EVERY:
+            self._last_line = now
+            if self._live is None or done == total:
+                self._say("train", text)
+
+
+def console(quiet: bool, stream: TextIO = sys.stderr) -> Progress | None:
+    """Progress for people: a moving line on a terminal, plain lines elsewhere."""
+    if quiet:
+        return None
+    if not stream.isatty() or _plain_wanted():
+        return Progress(lambda line: print(line, file=stream, flush=True))
+
+    def live(text: str) -> None:
+        stream.write(f"\r\x1b[2K{text}")
+        stream.flush()
+
+    def write(line: str) -> None:
+        stream.write(f"\r\x1b[2K{line}\n")
+        stream.flush()
+
+    return Progress(write, live)
+
+
+def log_file(path: Path) -> Progress:
+    """The same lines in a file."""
+
+    def write(line: str) -> None:
+        with path.open("a", encoding="utf-8") as handle:
+            handle.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+
+    return Progress(write)
+
+
+def sparkline(values: list[float], width: int = WIDTH) -> str:
+    """The course of the values in a few characters."""
+    if not values:
+        return ""
+    size = max(1, len(values) // width)
+    means = [sum(part) / len(part) for i in range(0, len(values), size) if (part := values[i : i + size])]
+    means = means[-width:]
+    low, high = min(means), max(means)
+    span = (high - low) or 1.0
+    return "".join(BARS[round((value - low) / span * (len(BARS) - 1))] for value in means)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min {seconds % 60:02.0f} s"
+    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:02.0f} min"
+
+
+def _smooth(losses: list[float], window: int = 20) -> float:
+    last = losses[-window:]
+    return sum(last) / len(last)
+
+
+def _plain_wanted() -> bool:
+    return bool(os.environ.get("NO_COLOR") or os.environ.get("CI"))
+
+
+def _base(event: Mapping[str, Any]) -> str:
+    licence = event["licence"] or "licence not stated: check before you ship"
+    size = f"{event['num_parameters'] / 1e6:,.1f} M parameters"
+    of_run = f", the run {event['incumbent_run']}" if event["incumbent_run"] else ""
+    text = f"{event['id']} ({event['architecture']} {event['kind']}, {size}, {licence}){of_run}"
+    if event["id"] == "starter":
+        text += (
+            "\nno base was named: this is fettle's small built-in one, good for trying things out;"
+            "\nwith a hub, try --base Qwen/Qwen3-0.6B (chat) or --base answerdotai/ModernBERT-base"
+        )
+    return text
+
+
+def _data(event: Mapping[str, Any]) -> list[str]:
+    layout, counts = event["layout"], event["counts"]
+    columns = ", ".join(f'{role}="{name}"' for role, name in layout["columns"].items())
+    labels = f", {event['labels']} classes" if event["labels"] else ""
+    lines = [
+        f"{event['rows']:,} rows · task {event['task']}{labels} · layout {layout['name']}"
+        f" ({columns})"
+    ]
+    lines += [f"chosen because {layout['reason']}"] if layout.get("reason") else []
+    lines += [f"? {question}" for question in layout.get("ambiguities", [])]
+    lines.append(
+        f"train {counts['train']:,} · validation {counts['validation']:,} ·"
+        f" holdout {counts['holdout']:,} (sealed) · quarantine {counts['quarantine']:,}"
+        + _listed(event["quarantine"])
+    )
+    if event["findings"]:
+        lines.append(f"findings{_listed(event['findings'])}: data/findings.jsonl")
+    return [*lines, "trained tokens stand in [[ ]]:", *event["preview"].splitlines()]
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    if not counts:
+        return ""
+    return " (" + ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items())) + ")"
+
+
+def _settings(values: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    shown = (
+        "method.type",
+        "train.learning_rate",
+        "train.batch_size",
+        "train.epochs",
+        "train.max_steps",
+        "train.max_length",
+        "base.dtype",
+    )
+    if values["method.type"]["value"] == "lora":
+        shown = (*shown, "method.rank")
+    return [
+        f"{key} {values[key]['value']}"
+        + (f": {values[key]['reason']}" if values[key]["reason"] else " (yours)")
+        for key in shown
+    ]
+
+
+def _plan(event: Mapping[str, Any]) -> str:
+    power = event["power"]
+    found = power.get("minimum_detectable_difference")
+    sealed = f"sealed {event['sha256'][:12]}"
+    if found is None:
+        return f"{sealed}; {power['n']:,} holdout rows"
+    return (
+        f"{sealed}; {power['n']:,} holdout rows can show a difference of {100 * found:.1f} points"
+        f" at {100 * power['power']:.0f} % power"
+        + (
+            f" (if the arms disagree on {100 * power['discordance']:.0f} % of rows)"
+            if "discordance" in power
+            else ""
+        )
+    )

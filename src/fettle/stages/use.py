@@ -1,0 +1,235 @@
+"""Using a finished run: predict rows of a file, answer a conversation.
+
+In: a run directory. Out: predictions, tokens of an answer. Must not know: how the run was made. The
+renderer, the tokenizer and the limits are those of training.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fettle.chat.render import ChatTemplate
+from fettle.chat.tokenizer import Tokenizer
+from fettle.data.account import load_account
+from fettle.data.conversations import role_of, turn_keys
+from fettle.data.detect import Layout
+from fettle.data.normalize import digest_of, normalize, row_id_of
+from fettle.data.read import read
+from fettle.data.tokenize import tokenize_classify
+from fettle.errors import UsageError
+from fettle.inference.generate import generate, stream
+from fettle.inference.predict import predict_labels
+from fettle.models.load import find_base, load_for_task
+from fettle.models.machine import probe_device
+from fettle.models.save import load_saved
+from fettle.recipe.recipe import BaseSection, DataSection
+from fettle.records.rows import Example, Message, RawRow
+from fettle.records.run_directory import RunDirectory, read_json
+
+MICRO_BATCH_TOKENS = 4096
+UNKNOWN = "?"
+"""Stands for the target of a row that is to be predicted; never shown to a model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """A model that answers: the tuned one of a run, or its base."""
+
+    name: str
+    model: torch.nn.Module
+    tokenizer: Tokenizer
+    template: ChatTemplate
+    max_new_tokens: int
+
+    def answer(
+        self, messages: Sequence[Message], temperature: float = 0.0, seed: int = 0
+    ) -> Iterator[str]:
+        """Pieces of the answer's text, as they are written."""
+        prompt = self.template.render_prompt(messages)
+        ids: list[int] = []
+        shown = ""
+        for token in stream(
+            self.model,
+            prompt,
+            self.max_new_tokens,
+            set(self.template.stop_ids),
+            self.tokenizer.pad_id or 0,
+            temperature=temperature,
+            seed=seed,
+        ):
+            ids.append(token)
+            text = self.tokenizer.decode(ids)
+            # A character of several bytes may not be whole yet.
+            if not text.endswith("�"):
+                yield text[len(shown) :]
+                shown = text
+
+
+def load_speaker(run: Path, max_new_tokens: int | None = None) -> Speaker:
+    """The tuned model of a chat run.
+
+    Raises:
+        UsageError: E0112 no run, E0113 not a chat run.
+    """
+    place = _finished(run)
+    loaded = load_saved(place.model)
+    if loaded.template is None:
+        raise UsageError(
+            "E0113",
+            f"{run} is a {loaded.meta['task']} run and does not converse",
+            hint=f"use `fettle predict {run} FILE`",
+        )
+    limit = max_new_tokens or loaded.meta["max_new_tokens"]
+    model = loaded.model.to(probe_device())
+    return Speaker("tuned", model, loaded.tokenizer, loaded.template, limit)
+
+
+def load_base_speaker(run: Path, tuned: Speaker) -> Speaker:
+    """The base that a run started from, with the same template and limits."""
+    meta = read_json(_finished(run).model / "fettle.json")
+    section = BaseSection(id=meta["base"]["id"], revision=meta["base"]["revision"])
+    base = find_base(section, lambda line: None)
+    model = load_for_task(base, "chat", (), tuned.tokenizer.pad_id).to(probe_device())
+    return Speaker("base", model, tuned.tokenizer, tuned.template, tuned.max_new_tokens)
+
+
+def opening(run: Path) -> list[Message]:
+    """The system message that the run was trained with, if there was one."""
+    system = read_json(_finished(run).model / "fettle.json").get("system")
+    return [Message("system", system)] if system else []
+
+
+def predict_file(
+    run: Path, paths: Sequence[str], options: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """One record for each row of the files, in their order; a row that can't be used says why.
+
+    Args:
+        run: a finished run of classify or chat.
+        paths: files or folders, in any format that ``run`` reads.
+        options: fields of ``DataSection`` that override what the run's own columns say.
+
+    Yields:
+        ``{"row_id", "prediction", "reference"?, "probabilities"?}``, or ``{"row_id", "prediction":
+        null, "error"}``.
+
+    Raises:
+        UsageError: E0112 no model, E0113 wrong task, E0114 the columns are not those of the run.
+    """
+    loaded = load_saved(_finished(run).model)
+    task, meta = loaded.meta["task"], loaded.meta
+    if task == "text":
+        raise UsageError(
+            "E0113",
+            f"{run} was trained on plain text and predicts no rows",
+            hint=f"use it as a base: fettle run DATA --base {run}",
+        )
+    loaded.model.to(probe_device())
+    rows = read(paths, DataSection(path=list(paths), **options)).rows
+    layout = _layout(run, options)
+    examples, errors = _questions(rows, layout, meta.get("system"))
+    found: dict[str, dict[str, Any]] = {}
+    pad_id = loaded.tokenizer.pad_id or 0
+    if task == "classify":
+        labels = meta["labels"]
+        tokenized = tokenize_classify(
+            examples, loaded.tokenizer, labels, meta["max_length"], "cut"
+        )
+        errors |= {row.row_id: row.reason for row in tokenized.quarantined}
+        scores = predict_labels(loaded.model, tokenized.rows, labels, pad_id, MICRO_BATCH_TOKENS)
+        for row, probabilities in zip(tokenized.rows, scores, strict=True):
+            ordered = sorted(probabilities.items(), key=lambda item: -item[1])
+            found[row.row_id] = {
+                "prediction": ordered[0][0],
+                "probabilities": {label: round(p, 6) for label, p in ordered[:5]},
+            }
+    elif loaded.template is not None:
+        prompts = [
+            loaded.template.render_prompt(row.messages[:-1], row.tools, where=row.row_id)
+            for row in examples
+        ]
+        written = generate(
+            loaded.model, prompts, meta["max_new_tokens"], set(loaded.template.stop_ids), pad_id
+        )
+        for row, ids in zip(examples, written, strict=True):
+            found[row.row_id] = {"prediction": loaded.tokenizer.decode(ids).strip()}
+    target = layout.columns.get("label") or layout.columns.get("completion")
+    for row, row_id in zip(rows, _row_ids(rows), strict=True):
+        record = {"row_id": row_id} | found.get(
+            row_id, {"prediction": None, "error": errors.get(row_id, "the row can't be read")}
+        )
+        if row_id in found and target is not None and isinstance(row.fields.get(target), str):
+            record["reference"] = row.fields[target]
+        yield record
+
+
+def _layout(run: Path, options: Mapping[str, Any]) -> Layout:
+    """How the run reads a row, with the columns that the user named in place of its own."""
+    layout = load_account(RunDirectory(run).data).layout
+    roles = ("text", "label", "prompt", "completion", "messages")
+    named = {role: str(options[role]) for role in roles if options.get(role) is not None}
+    kept = {role: name for role, name in layout.columns.items() if role not in ("split", "group")}
+    return replace(layout, columns={**kept, **named})
+
+
+def _questions(
+    rows: Sequence[RawRow], layout: Layout, system: str | None
+) -> tuple[list[Example], dict[str, str]]:
+    """Rows through the same normaliser as in training; a target that is not there is made up.
+
+    Returns:
+        Examples under the row ids of the rows as they are, and by row id what could not be used.
+    """
+    columns = layout.columns
+    asked = next(role for role in ("messages", "text", "prompt") if role in columns)
+    target = columns.get("label") or columns.get("completion")
+    filled = []
+    for row in rows:
+        fields = dict(row.fields)
+        if row.malformed is None and columns[asked] not in fields:
+            raise UsageError(
+                "E0114",
+                f"{row.source} has no column {columns[asked]!r}, which the run reads",
+                why=f"Its columns are {', '.join(fields)}",
+                hint=f"name the column with --{asked}",
+            )
+        if target is not None and not fields.get(target):
+            fields[target] = UNKNOWN
+        turns = fields.get(columns["messages"]) if asked == "messages" else None
+        if isinstance(turns, list) and turns:
+            speaker, words = turn_keys(turns[-1])
+            if role_of(turns[-1]) != "assistant":
+                fields[columns["messages"]] = [*turns, {speaker: "assistant", words: UNKNOWN}]
+        filled.append(replace(row, fields=fields))
+    examples, findings, _ = normalize(filled, layout, DataSection(path=["-"], system=system))
+    ids = dict(zip(_row_ids(filled), _row_ids(rows), strict=True))
+    errors = {ids[f.row_id]: f"{f.kind}: {f.evidence}" for f in findings if f.severity == "error"}
+    return [
+        replace(row, row_id=ids[row.row_id], target=None) for row in examples
+    ], errors
+
+
+def _row_ids(rows: Sequence[RawRow]) -> list[str]:
+    """The row ids that ``run`` would give these rows."""
+    seen: Counter[str] = Counter()
+    ids = []
+    for row in rows:
+        digest = digest_of(row.fields)
+        seen[digest] += 1
+        ids.append(row_id_of(digest, seen[digest]))
+    return ids
+
+
+def _finished(run: Path) -> RunDirectory:
+    place = RunDirectory(run)
+    if not (place.model / "fettle.json").is_file():
+        raise UsageError(
+            "E0112",
+            f"{run} holds no trained model",
+            hint=f"name a finished run; one that was stopped goes on with `fettle resume {run}`",
+        )
+    return place
