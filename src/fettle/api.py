@@ -4,13 +4,14 @@ In: plain arguments, named as on the command line. Out: objects with a useful re
 the command line.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fettle import pipeline
-from fettle.data.account import Prepared, write_account
+from fettle.data.account import ACCOUNT_FILES, Prepared, write_account
 from fettle.data.prepare import prepare
 from fettle.errors import UsageError, VerdictBelow
 from fettle.evaluate.compare import compare_files
@@ -54,6 +55,7 @@ KEYS = {
     "layout": "data.layout",
     "format": "data.format",
 }
+PREDICT_KEYS = {"text", "label", "prompt", "completion", "messages", "format"}
 STRENGTH = ("invalid", "worse", "too_few_rows", "no_clear_difference", "equivalent", "improved")
 
 
@@ -80,7 +82,7 @@ def make_recipe(source: Paths, settings: Sequence[str] = (), **options: Any) -> 
         if value is not None and value != ():
             section, _, key = KEYS[name].rpartition(".")
             holder = given.setdefault(section, {}) if section else given
-            holder[key] = list(map(str, value)) if isinstance(value, list | tuple) else value
+            holder[key] = _plain(value)
     if len(paths) == 1 and paths[0].endswith((".yaml", ".yml")):
         recipe = load_recipe(paths[0], settings)
         asked = recipe.model_dump(exclude_unset=True, by_alias=True)
@@ -121,10 +123,11 @@ def run(
         >>> result.verdict.verdict  # doctest: +SKIP
         'improved'
     """
+    check_requirement(require)
     recipe = make_recipe(source, settings, **options)
     directory = Path(out) if out is not None else free_directory(recipe)
     result = pipeline.run(recipe, directory, _listeners(directory, quiet, listener))
-    _check_required(result.verdict, require)
+    check_required(result.verdict, require)
     return result
 
 
@@ -136,9 +139,10 @@ def resume(
     listener: Listener | None = None,
 ) -> Run:
     """Go on with a run that was stopped."""
+    check_requirement(require)
     directory = Path(run)
     result = pipeline.resume(directory, _listeners(directory, quiet, listener))
-    _check_required(result.verdict, require)
+    check_required(result.verdict, require)
     return result
 
 
@@ -170,9 +174,8 @@ class Checked:
 
     @property
     def errors(self) -> int:
-        """Findings of severity error that are left in rows that would be used."""
-        kept = {row.row_id for row in self.prepared.splits if row.split != "quarantine"}
-        return sum(f.severity == "error" and f.row_id in kept for f in self.prepared.findings)
+        """Findings of severity error: rows that can't be used as they are."""
+        return sum(f.severity == "error" for f in self.prepared.findings)
 
     @property
     def warnings(self) -> int:
@@ -210,8 +213,14 @@ def check(
         out: directory of the account; None = ``checks/<name of the data>``, replaced.
     """
     recipe = make_recipe(source, settings, **options)
-    prepared = prepare(recipe.data, recipe.task, recipe.seed)
     directory = Path(out) if out is not None else Path("checks") / data_name(recipe)
+    if directory.exists() and not _is_account(directory):
+        raise UsageError(
+            "E0111",
+            f"{directory} is there already and holds no account of an earlier check",
+            hint="choose another directory with --out",
+        )
+    prepared = prepare(recipe.data, recipe.task, recipe.seed)
     write_account(directory, prepared)
     return Checked(directory, prepared)
 
@@ -223,10 +232,28 @@ def compare(
     return compare_files(a, b, metric, alpha)
 
 
-def predict(run: str | Path, source: Paths, **options: Any) -> Iterator[dict[str, Any]]:
-    """One record for each row of the files; see ``stages.use.predict_file``."""
+def predict(run: str | Path, source: Paths, **options: Any) -> list[dict[str, Any]]:
+    """One record for each row of the files, in their order.
+
+    Args:
+        run: a finished run of classify or chat.
+        source: files or folders.
+        options: text, label, prompt, completion, messages, format; where the columns have other
+            names than in training.
+
+    Returns:
+        ``{"row_id", "prediction", "reference"?, "probabilities"?}``; for a row that can't be used
+        ``{"row_id", "prediction": None, "error"}``.
+    """
+    unknown = options.keys() - PREDICT_KEYS
+    if unknown:
+        raise UsageError(
+            "E0115",
+            f"there is no option {sorted(unknown)[0]!r}",
+            hint=f"known: {', '.join(sorted(PREDICT_KEYS))}",
+        )
     paths = [str(source)] if isinstance(source, str | Path) else [str(path) for path in source]
-    return predict_file(Path(run), paths, options)
+    return list(predict_file(Path(run), paths, options))
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +293,13 @@ def doctor() -> Diagnosis:
     return diagnose()
 
 
+def _is_account(directory: Path) -> bool:
+    if not directory.is_dir():
+        return False
+    names = {path.name for path in directory.iterdir()}
+    return not names or names == set(ACCOUNT_FILES)
+
+
 def data_name(recipe: Recipe) -> str:
     """A short name for the data: the first file's or folder's."""
     name = Path(recipe.data.path[0]).resolve().name
@@ -290,23 +324,43 @@ def _listeners(directory: Path, quiet: bool, listener: Listener | None) -> list[
     return [item for item in (shown, log, listener) if item is not None]
 
 
-def _check_required(verdict: Verdict, require: str | None) -> None:
+def check_requirement(require: str | None) -> None:
+    """Refuse a verdict that does not exist, before any work is done.
+
+    Raises:
+        UsageError: E0116.
+    """
+    if require is not None and require not in STRENGTH:
+        raise UsageError(
+            "E0116",
+            f"{require!r} is no verdict that can be required",
+            hint=f"one of {', '.join(STRENGTH[1:])}",
+        )
+
+
+def check_required(verdict: Verdict, require: str | None) -> None:
+    """Compare a verdict with the one that was required.
+
+    Raises:
+        VerdictBelow: E1010, it is weaker.
+    """
     if require is None or verdict.verdict == require:
         return
-    if require not in STRENGTH:
-        raise UsageError(
-            "E0116", f"there is no verdict {require!r}", hint=f"one of {', '.join(STRENGTH)}"
-        )
-    weaker = verdict.verdict not in STRENGTH or STRENGTH.index(verdict.verdict) < STRENGTH.index(
-        require
-    )
-    if weaker:
+    found = STRENGTH.index(verdict.verdict) if verdict.verdict in STRENGTH else -1
+    if found < STRENGTH.index(require):
         raise VerdictBelow(
             "E1010",
             f"the verdict is {verdict.verdict}, below {require}",
             why=verdict.reason,
-            hint="read the report; more rows or another base may help",
+            hint="the report shows where it falls short; more rows or another base may help",
         )
+
+
+def _plain(value: Any) -> Any:
+    """Paths as text, tuples as lists."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,9 +6,11 @@ and CI read well.
 """
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -91,15 +93,17 @@ class Progress:
                 self._say("train", text)
 
 
-def console(quiet: bool, stream: TextIO = sys.stderr) -> Progress | None:
-    """Progress for people: a moving line on a terminal, plain lines elsewhere."""
+def console(quiet: bool, stream: TextIO | None = None) -> Progress | None:
+    """Progress for people on stderr: a moving line on a terminal, plain lines elsewhere."""
     if quiet:
         return None
+    stream = stream or sys.stderr
     if not stream.isatty() or _plain_wanted():
         return Progress(lambda line: print(line, file=stream, flush=True))
 
     def live(text: str) -> None:
-        stream.write(f"\r\x1b[2K{text}")
+        # A line that wraps could not be taken back.
+        stream.write(f"\r\x1b[2K{text[: shutil.get_terminal_size().columns - 1]}")
         stream.flush()
 
     def write(line: str) -> None:
@@ -113,7 +117,7 @@ def log_file(path: Path) -> Progress:
     """The same lines in a file."""
 
     def write(line: str) -> None:
-        with path.open("a", encoding="utf-8") as handle:
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as handle:
             handle.write(f"{time.strftime('%H:%M:%S')} {line}\n")
 
     return Progress(write)
@@ -123,9 +127,9 @@ def sparkline(values: list[float], width: int = WIDTH) -> str:
     """The course of the values in a few characters."""
     if not values:
         return ""
-    size = max(1, len(values) // width)
-    means = [sum(part) / len(part) for i in range(0, len(values), size) if (part := values[i : i + size])]
-    means = means[-width:]
+    parts = min(width, len(values))
+    cuts = [len(values) * number // parts for number in range(parts + 1)]
+    means = [sum(values[a:b]) / (b - a) for a, b in pairwise(cuts)]
     low, high = min(means), max(means)
     span = (high - low) or 1.0
     return "".join(BARS[round((value - low) / span * (len(BARS) - 1))] for value in means)
@@ -133,11 +137,12 @@ def sparkline(values: list[float], width: int = WIDTH) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds as people say them."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f} min {seconds % 60:02.0f} s"
-    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:02.0f} min"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
 def _smooth(losses: list[float], window: int = 20) -> float:
@@ -156,8 +161,8 @@ def _base(event: Mapping[str, Any]) -> str:
     text = f"{event['id']} ({event['architecture']} {event['kind']}, {size}, {licence}){of_run}"
     if event["id"] == "starter":
         text += (
-            "\nno base was named: this is fettle's small built-in one, good for trying things out;"
-            "\nwith a hub, try --base Qwen/Qwen3-0.6B (chat) or --base answerdotai/ModernBERT-base"
+            "\nthe starter is small and built in, good for trying things out; with a network,"
+            " try\n--base Qwen/Qwen3-0.6B (chat) or --base answerdotai/ModernBERT-base (classify)"
         )
     return text
 
@@ -189,22 +194,27 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 
 def _settings(values: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    shown = (
-        "method.type",
-        "train.learning_rate",
-        "train.batch_size",
-        "train.epochs",
-        "train.max_steps",
-        "train.max_length",
-        "base.dtype",
-    )
+    shown = ["method.type", "train.learning_rate", "train.batch_size", "train.epochs"]
+    shown += ["train.max_steps", "train.max_length", "base.dtype"]
     if values["method.type"]["value"] == "lora":
-        shown = (*shown, "method.rank")
+        shown.insert(1, "method.rank")
+    if values["train.max_steps"]["source"] == "user":
+        shown.remove("train.epochs")  # the steps count instead
     return [
-        f"{key} {values[key]['value']}"
-        + (f": {values[key]['reason']}" if values[key]["reason"] else " (yours)")
+        f"{key:<20} {number(values[key]['value']):<9}"
+        f" {values[key]['reason'] or 'as you asked'}"
         for key in shown
     ]
+
+
+def number(value: Any) -> str:
+    """A value as people write it: 2e-4, 32, 6."""
+    if not isinstance(value, float):
+        return str(value)
+    if value != 0 and abs(value) < 0.01:
+        digits, _, exponent = f"{value:.3e}".partition("e")
+        return f"{float(digits):g}e{int(exponent)}"
+    return f"{value:g}"
 
 
 def _plan(event: Mapping[str, Any]) -> str:

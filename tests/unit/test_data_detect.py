@@ -11,7 +11,10 @@ from fettle.errors import DataError, UsageError
 from fettle.recipe.recipe import DataSection, Task
 from fettle.records.rows import RawRow
 
-WORDS = "the quick brown fox jumps over a lazy dog near some old river bank today".split()
+WORDS = (
+    "the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "near", "some", "old",
+    "river", "bank", "today",
+)  # fmt: skip
 
 
 def prose(seed: int, length: int = 9) -> str:

@@ -102,7 +102,10 @@ def test_lines_are_exact_with_newlines_inside_quotes(write: Write) -> None:
     assert values(result)[2] == ('four\r\n\r\n"five"', "a")
 
 
-cells = st.text(st.characters(codec="utf-8", exclude_characters="\x00\r"), max_size=12)
+# Without control characters: many of them in a short file make it binary.
+cells = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Cc",), include_characters="\n\t"), max_size=12
+)
 
 
 @settings(max_examples=80, deadline=None)
@@ -120,7 +123,7 @@ def test_what_the_csv_module_writes_is_read_back(
 
 
 def test_quotes_of_tweets_are_ordinary_characters(write: Write) -> None:
-    lines = [f'{i}\tneutral\ta tweet number {i}' for i in range(40)]
+    lines = [f"{i}\tneutral\ta tweet number {i}" for i in range(40)]
     lines[5] = '5\tpositive\t"Yes we can" became a thing'
     lines[9] = '9\tneutral\t"never closed here'
     lines[20] = '20\tneutral\tends with one"'

@@ -1,7 +1,7 @@
 """``fettle chat``."""
 
 import sys
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -11,13 +11,13 @@ from fettle.cli import options
 def chat(
     run: options.RunDir,
     prompt: Annotated[
-        Optional[str], typer.Option("--prompt", help="Ask this once and end.")
+        str | None, typer.Option("--prompt", help="Ask this once and end.")
     ] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Base and tuned, one under the other.")]
     = False,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 = always the likeliest.")] = 0.0,
     max_new_tokens: Annotated[
-        Optional[int], typer.Option(min=1, help="Longest answer, in tokens.")
+        int | None, typer.Option(min=1, help="Longest answer, in tokens.")
     ] = None,
 ) -> None:
     """Talk to a run's model; the answer appears as it is written. /new starts afresh, /quit ends.
@@ -39,15 +39,15 @@ def chat(
         if text is None:
             try:
                 text = input("you> " if sys.stdin.isatty() else "")
-            except EOFError:
+            except (EOFError, KeyboardInterrupt):
                 return
-        if text.strip() == "/quit":
-            return
-        if text.strip() == "/new":
-            histories = [list(found.system) for _ in speakers]
-            continue
-        if not text.strip():
-            continue
+            if text.strip() == "/quit":
+                return
+            if text.strip() == "/new":
+                histories = [list(found.system) for _ in speakers]
+                continue
+            if not text.strip():
+                continue
         for speaker, history in zip(speakers, histories, strict=True):
             history.append(Message("user", text))
             if len(speakers) > 1:

@@ -1,7 +1,7 @@
 """``fettle check``."""
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -26,7 +26,7 @@ def check(
     settings: options.Set = None,
     seed: options.Seed = None,
     out: Annotated[
-        Optional[Path], typer.Option("--out", help="Default: checks/<data>.")
+        Path | None, typer.Option("--out", help="Default: checks/<data>.")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count as errors.")] = False,
     as_json: options.Json = False,
@@ -68,7 +68,7 @@ def check(
         print(f"{result['rows']:,} rows: {counts}")
         for kind, count in sorted(result["findings"].items()):
             print(f"  {count:>7,} {kind}")
-        print(f"{found.errors} errors, {found.warnings} warnings in rows that would be used")
+        print(f"{found.errors:,} errors, {found.warnings:,} warnings")
     if not quiet:
         talk(f"account   {found.directory}/findings.jsonl, splits.jsonl, quarantine.jsonl")
     if found.errors or (strict and found.warnings):

@@ -1,7 +1,7 @@
 """``fettle evaluate``."""
 
 from fettle.cli import options
-from fettle.cli.output import print_json
+from fettle.cli.output import finish
 
 
 def evaluate(
@@ -15,8 +15,4 @@ def evaluate(
     """
     from fettle import api
 
-    result = api.evaluate(run, quiet=quiet)
-    if as_json:
-        print_json(result.verdict.to_json())
-    else:
-        print(result.verdict.headline)
+    finish(api.evaluate(run, quiet=quiet), as_json, quiet)

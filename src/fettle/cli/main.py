@@ -8,7 +8,6 @@ import os
 import sys
 from typing import Annotated, NoReturn
 
-import click
 import typer
 
 from fettle.cli.chat import chat
@@ -22,8 +21,13 @@ from fettle.cli.predict import predict
 from fettle.cli.report import report
 from fettle.cli.resume import resume
 from fettle.cli.run import run
-from fettle.errors import FettleError, Interrupted, MachineError, OutOfMemory
+from fettle.errors import FettleError, Interrupted, MachineError, OutOfMemory, UsageError
 from fettle.version import __version__
+
+KILLED = 130
+"""What typer makes of a Ctrl-C that no verb handled."""
+WrongUse = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+"""click's base of all usage errors; typer carries a copy of click that has no public name."""
 
 VERBS = (run, plan, check, resume, evaluate, compare, predict, chat, report, doctor)
 
@@ -57,45 +61,62 @@ def _common(
 
 def main() -> NoReturn:
     """Run the command line and exit with the code of DESIGN section 5."""
+    code = _run()
+    if code == KILLED:
+        code = fail(
+            Interrupted(
+                "E0606",
+                "stopped at once",
+                hint="a run goes on from its newest checkpoint with `fettle resume RUN`",
+            )
+        )
+    sys.exit(code)
+
+
+def _run() -> int:
+    """The exit code; with FETTLE_DEBUG=1 errors are raised instead."""
     debug = os.environ.get("FETTLE_DEBUG") == "1"
     try:
         code = app(standalone_mode=False)
-    except FettleError as error:
-        if debug:
-            raise
-        code = fail(error)
-    except click.exceptions.Abort:
-        code = 7
-    except click.ClickException as error:
-        error.show()
-        code = 2
-    except KeyboardInterrupt:
-        code = fail(Interrupted("E0606", "stopped at once", hint="`fettle resume` on the run"))
+        return code if isinstance(code, int) else 0
     except BrokenPipeError:
         # The reader of our output has gone; nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except MemoryError:
-        code = fail(OutOfMemory("E0605", "out of memory", hint="use a smaller base or batch"))
-    except OSError as error:
-        if debug:
-            raise
-        code = fail(
-            MachineError(
-                "E0403",
-                f"the machine refused: {error.strerror or error}",
-                where=str(error.filename or ""),
-                hint="check space and permissions there; FETTLE_DEBUG=1 shows where it happened",
-            )
-        )
+        return 0
+    except (KeyboardInterrupt, typer.Abort):
+        return KILLED
     except Exception as error:
         if debug:
             raise
-        code = fail(
-            FettleError(
-                "E0001",
-                f"a bug in fettle: {type(error).__name__}: {error}",
-                hint="run it again with FETTLE_DEBUG=1 and report the trace",
-            )
+        if isinstance(error, WrongUse) and not error.format_message().strip():
+            return 2  # no verb was given, and the help is on the screen
+        return fail(_explained(error))
+
+
+def _explained(error: Exception) -> FettleError:
+    """Any exception as an error that says what to do."""
+    if isinstance(error, FettleError):
+        return error
+    if isinstance(error, WrongUse):
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "fettle"
+        message = error.format_message().strip().rstrip(".")
+        return UsageError(
+            "E0101", message[:1].lower() + message[1:], hint=f"see `{command} --help`"
         )
-    sys.exit(code if isinstance(code, int) else 0)
+    if isinstance(error, MemoryError):
+        return OutOfMemory(
+            "E0605", "out of memory", hint="close other programs, or use a smaller base or file"
+        )
+    if isinstance(error, OSError):
+        return MachineError(
+            "E0403",
+            f"the machine refused: {error.strerror or error}",
+            where=str(error.filename or ""),
+            hint="check space and permissions there; FETTLE_DEBUG=1 shows where it happened",
+        )
+    return FettleError(
+        "E0001",
+        f"a bug in fettle: {type(error).__name__}: {error}",
+        hint="run it again with FETTLE_DEBUG=1 and report the trace",
+    )

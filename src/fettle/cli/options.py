@@ -1,7 +1,7 @@
 """Options that several verbs share, and how they become keyword arguments of ``fettle.api``."""
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -9,12 +9,14 @@ Data = Annotated[
     list[str],
     typer.Argument(help="Data files or folders, or one recipe (.yaml).", metavar="DATA|RECIPE..."),
 ]
-RunDir = Annotated[Path, typer.Argument(help="A run directory, such as runs/tickets.", metavar="RUN")]
+RunDir = Annotated[
+    Path, typer.Argument(help="A run directory, such as runs/tickets.", metavar="RUN")
+]
 _COLUMNS = "Columns"
 _COMMON = "Common"
 
 Base = Annotated[
-    Optional[str],
+    str | None,
     typer.Option(
         "--base",
         help="Hub id, directory, an earlier run, or starter (built in).",
@@ -22,18 +24,18 @@ Base = Annotated[
     ),
 ]
 Task = Annotated[
-    Optional[str],
+    str | None,
     typer.Option("--task", help="auto, classify, chat or text.", rich_help_panel=_COMMON),
 ]
 Method = Annotated[
-    Optional[str], typer.Option("--method", help="auto, full or lora.", rich_help_panel=_COMMON)
+    str | None, typer.Option("--method", help="auto, full or lora.", rich_help_panel=_COMMON)
 ]
 Metric = Annotated[
-    Optional[str],
+    str | None,
     typer.Option("--metric", help="The metric that decides.", rich_help_panel=_COMMON),
 ]
 Set = Annotated[
-    Optional[list[str]],
+    list[str] | None,
     typer.Option(
         "--set",
         help="Any recipe key, such as train.learning_rate=1e-4. Repeatable.",
@@ -41,7 +43,7 @@ Set = Annotated[
         rich_help_panel=_COMMON,
     ),
 ]
-Seed = Annotated[Optional[int], typer.Option("--seed", help="Default 0.", rich_help_panel=_COMMON)]
+Seed = Annotated[int | None, typer.Option("--seed", help="Default 0.", rich_help_panel=_COMMON)]
 Json = Annotated[
     bool,
     typer.Option("--json", help="The result as JSON on stdout.", rich_help_panel=_COMMON),
@@ -50,11 +52,11 @@ Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Nothing on stderr.", rich_help_panel=_COMMON)
 ]
 Require = Annotated[
-    Optional[str],
+    str | None,
     typer.Option("--require", help="Exit 10 when the verdict is weaker, such as improved."),
 ]
 Eval = Annotated[
-    Optional[list[str]],
+    list[str] | None,
     typer.Option("--eval", help="Your own holdout file. Repeatable.", rich_help_panel=_COLUMNS),
 ]
 
@@ -62,7 +64,7 @@ Eval = Annotated[
 def column(name: str, text: str) -> object:
     """A column option: its name in the file, or its number where there is no header."""
     return Annotated[
-        Optional[str], typer.Option(f"--{name}", help=text, rich_help_panel=_COLUMNS)
+        str | None, typer.Option(f"--{name}", help=text, rich_help_panel=_COLUMNS)
     ]
 
 

@@ -3,15 +3,19 @@
 import json
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fettle.errors import FettleError
+from fettle.errors import FettleError, VerdictBelow
+
+if TYPE_CHECKING:
+    from fettle.pipeline import Run
 
 
 def fail(error: FettleError) -> int:
     """Print an error for people on stderr, and as JSON on stdout where --json was given."""
     print(error, file=sys.stderr, flush=True)
-    if "--json" in sys.argv:
+    # A verdict below --require has its result on stdout already.
+    if "--json" in sys.argv and not isinstance(error, VerdictBelow):
         print_json(error.to_json())
     return error.exit_code
 
@@ -24,3 +28,20 @@ def print_json(value: Mapping[str, Any]) -> None:
 def talk(text: str) -> None:
     """A line for people."""
     print(text, file=sys.stderr, flush=True)
+
+
+def finish(run: "Run", as_json: bool, quiet: bool) -> None:
+    """The result of a run on stdout, and what to do next."""
+    if as_json:
+        print_json(run.verdict.to_json())
+    else:
+        print(run.verdict.headline or run.verdict.verdict, flush=True)
+    if quiet:
+        return
+    root = run.directory.root
+    uses = {
+        "chat": f"fettle chat {root} · ",
+        "classify": f"fettle predict {root} FILE · ",
+        "text": f"fettle run DATA --base {root} · ",
+    }
+    talk(f"{'next':<9} {uses[run.task]}open {run.directory.report}")

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -14,7 +14,7 @@ def predict(
     run: options.RunDir,
     data: Annotated[list[str], typer.Argument(help="Data files or folders.", metavar="FILE...")],
     out: Annotated[
-        Optional[Path], typer.Option("--out", help="JSONL file; default: stdout.")
+        Path | None, typer.Option("--out", help="JSONL file; default: stdout.")
     ] = None,
     text: options.Text = None,
     label: options.Label = None,
@@ -44,12 +44,15 @@ def predict(
         "format": format,
     }
     given = {name: value for name, value in asked.items() if value is not None}
-    records = list(api.predict(run, data, **given))
+    records = api.predict(run, data, **given)
     lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    # Half of a surrogate pair has no UTF-8 form; as an escape it is JSON all the same.
+    lines = lines.encode("utf-8", errors="backslashreplace").decode("utf-8")
     if out is None:
         print(lines, end="")
     else:
         write_atomic(out, lines)
     failed = sum(record["prediction"] is None for record in records)
     if not quiet:
-        talk(f"{len(records) - failed:,} rows answered, {failed:,} could not be")
+        rest = f"; {failed:,} could not be read: see their \"error\"" if failed else ""
+        talk(f"{len(records) - failed:,} rows answered{rest}")

@@ -1,7 +1,7 @@
 """``fettle resume``."""
 
 from fettle.cli import options
-from fettle.cli.output import print_json
+from fettle.cli.output import finish
 
 
 def resume(
@@ -16,8 +16,7 @@ def resume(
     """
     from fettle import api
 
-    result = api.resume(run, require=require, quiet=quiet)
-    if as_json:
-        print_json(result.verdict.to_json())
-    else:
-        print(result.verdict.headline)
+    api.check_requirement(require)
+    result = api.resume(run, quiet=quiet)
+    finish(result, as_json, quiet)
+    api.check_required(result.verdict, require)

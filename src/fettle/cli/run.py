@@ -1,12 +1,12 @@
 """``fettle run``."""
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 from fettle.cli import options
-from fettle.cli.output import print_json, talk
+from fettle.cli.output import finish
 
 
 def run(
@@ -29,7 +29,7 @@ def run(
     settings: options.Set = None,
     seed: options.Seed = None,
     out: Annotated[
-        Optional[Path], typer.Option("--out", help="Run directory. Default: runs/<data>.")
+        Path | None, typer.Option("--out", help="Run directory. Default: runs/<data>.")
     ] = None,
     require: options.Require = None,
     as_json: options.Json = False,
@@ -49,11 +49,11 @@ def run(
     """
     from fettle import api
 
+    api.check_requirement(require)
     result = api.run(
         data,
         out=out,
         settings=settings or (),
-        require=require,
         quiet=quiet,
         base=base,
         task=task,
@@ -72,11 +72,5 @@ def run(
         format=format,
         seed=seed,
     )
-    if as_json:
-        print_json(result.verdict.to_json())
-    else:
-        print(result.verdict.headline)
-    if not quiet:
-        root = result.directory.root
-        use = "chat" if (root / "model" / "chat_template.jinja").is_file() else "predict"
-        talk(f"next      fettle {use} {root} · open {result.directory.report}")
+    finish(result, as_json, quiet)
+    api.check_required(result.verdict, require)

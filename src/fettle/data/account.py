@@ -30,6 +30,15 @@ from fettle.records.run_directory import read_json, read_jsonl, staged_directory
 SIDES = ("train", "validation", "holdout")
 
 
+ACCOUNT_FILES = (
+    "manifest.json",
+    "rows.jsonl",
+    "findings.jsonl",
+    "splits.jsonl",
+    "quarantine.jsonl",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """Rows that are ready to be tokenized, and the account of all the others."""

@@ -89,6 +89,8 @@ def split(
     placed = [*own, *given]
     findings = _quarantine_leaks([item for item in placed if not item.cut], placed)
     ours = [item for item in own if item.cut and item.side != "quarantine"]
+    if not ours and not any(item.side == "train" for item in own):
+        raise _no_train(Counter(item.side for item in placed))
     _cut(ours, fractions, seed)
     if task == "classify":
         _cover_labels(ours, placed, seed)

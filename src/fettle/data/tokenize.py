@@ -63,7 +63,7 @@ class Tokenized:
                 record=example.record,
                 line=example.line,
                 split="quarantine",
-                reason=f"{kind}: {evidence}",
+                reason=kind,
             )
         )
 

@@ -110,8 +110,10 @@ def _counts(counter: CHRF | BLEU, arm: Sequence[Prediction], num_columns: int) -
         for number in range(most)
     ]
     answers = [text_of(row) for row in arm]
-    # sacrebleu documents None in a stream, its annotation does not.
-    counts = counter._extract_corpus_statistics(answers, streams)  # type: ignore[arg-type]
+    counts = counter._extract_corpus_statistics(
+        answers,
+        streams,  # type: ignore[arg-type]  # None in a stream is documented, not annotated
+    )
     return np.array(counts, dtype=np.float64)
 
 

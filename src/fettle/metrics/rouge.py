@@ -3,9 +3,10 @@
 In: predictions with text. Out: a metric. Must not know: models.
 """
 
+import importlib
+from functools import cache
 from importlib.metadata import version
-
-from rouge_score import rouge_scorer
+from typing import Any
 
 from fettle.metrics.metric import Metric, references_of, row_metric, text_of
 from fettle.records.outcomes import Prediction
@@ -22,10 +23,9 @@ def rouge_l(stemmer: bool = False) -> Metric:
 
     Source: Lin 2004; rouge-score's ``rougeL``.
     """
-    scorer = rouge_scorer.RougeScorer(["rougeL"], use_stemmer=stemmer)
 
     def per_row(row: Prediction) -> float:
-        best = scorer.score_multi(references_of(row), text_of(row))
+        best = _scorer(stemmer).score_multi(references_of(row), text_of(row))
         return float(best["rougeL"].fmeasure)
 
     return row_metric(
@@ -35,3 +35,10 @@ def rouge_l(stemmer: bool = False) -> Metric:
         source=f"rouge-score {version('rouge-score')}",
         settings=f"stemmer:{'yes' if stemmer else 'no'}|references:best",
     )
+
+
+@cache
+def _scorer(stemmer: bool) -> Any:
+    # rouge-score imports all of nltk, and that scikit-learn: seconds that only ROUGE shall cost.
+    rouge_scorer = importlib.import_module("rouge_score.rouge_scorer")
+    return rouge_scorer.RougeScorer(["rougeL"], use_stemmer=stemmer)

@@ -5,7 +5,8 @@ facts are gathered, torch. A resumed run reads its settings back and never resol
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeVar
 
@@ -189,7 +190,10 @@ def _steps(
     train, pick = recipe.train, picker.pick
     num_train = data.num_rows.get("train", 0)
     rate = pick(
-        "learning_rate", train.learning_rate, lambda: defaults.learning_rate(base, method), "default"
+        "learning_rate",
+        train.learning_rate,
+        lambda: defaults.learning_rate(base, method),
+        "default",
     )
     size = pick("batch_size", train.batch_size, lambda: defaults.batch_size(num_train), "default")
     passes = pick(
@@ -241,8 +245,12 @@ def _length(
     length = pick(
         "max_length", train.max_length, lambda: defaults.max_length(base, data), "detected"
     )
+    if length > base.context_length:
+        length = base.context_length
+        reason = f"{train.max_length} was asked for; the base reads no more"
+        picker.found[KEYS["max_length"]] = Setting(length, "detected", reason)
     return {
-        "max_length": min(length, base.context_length),
+        "max_length": length,
         "overlong": pick(
             "overlong", train.overlong, lambda: defaults.overlong(data.task), "default"
         ),
@@ -298,7 +306,7 @@ def load_settings(text: str) -> Settings:
     Raises:
         IntegrityError: E0904, it is not a file that ``dumps`` wrote.
     """
-    try:
+    with _own_file():
         values = yaml.safe_load(text)["values"]
         found = {key: Setting(**setting) for key, setting in values.items()}
         fields = {name: found[key].value for name, key in KEYS.items()}
@@ -306,7 +314,24 @@ def load_settings(text: str) -> Settings:
         targets = fields["target_modules"]
         fields["target_modules"] = tuple(targets) if targets else None
         return Settings(settings=found, **fields)
-    except (yaml.YAMLError, KeyError, TypeError) as error:
+
+
+def load_facts(text: str) -> dict[str, Any]:
+    """The facts in recipe.resolved.yaml: base, data, machine.
+
+    Raises:
+        IntegrityError: E0904, it is not a file that ``dumps`` wrote.
+    """
+    with _own_file():
+        facts: dict[str, Any] = yaml.safe_load(text)["facts"]
+        return {name: dict(facts[name]) for name in ("base", "data", "machine")}
+
+
+@contextmanager
+def _own_file() -> Iterator[None]:
+    try:
+        yield
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise IntegrityError(
             "E0904",
             f"recipe.resolved.yaml can't be read back: {error}",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 
 from fettle.errors import DataError, IntegrityError, MachineError, UsageError
 
@@ -110,10 +111,12 @@ def disk_errors(path: Path) -> Iterator[None]:
     """Turn the operating system's refusals to write into a MachineError that says what to do."""
     try:
         yield
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
+        # safetensors reports a full disk as an error of its own.
+        reason = error.strerror if isinstance(error, OSError) else None
         raise MachineError(
             "E0401",
-            f"can't write {path}: {error.strerror or error}",
+            f"can't write {path}: {reason or error}",
             hint="free some space or permissions there, then run the same command again"
             " (or `fettle resume` on the run); or choose another directory with --out",
         ) from error

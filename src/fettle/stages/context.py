@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import NoReturn
 
 from fettle.errors import Interrupted
 from fettle.recipe.recipe import Recipe
@@ -22,7 +23,7 @@ class StopRequest:
     The second request stops the process where it is.
     """
 
-    directory: str
+    hint: str
     deferred: bool = False
     requested: bool = False
 
@@ -32,11 +33,21 @@ class StopRequest:
             raise KeyboardInterrupt
         self.requested = True
         if not self.deferred:
-            raise Interrupted(
-                "E0604",
-                "stopped on request",
-                hint=f"go on with `fettle resume {self.directory}`",
-            )
+            self._end()
+
+    @contextmanager
+    def wait(self) -> Iterator[None]:
+        """Put the end off until the block is done; the block may ask ``requested`` itself."""
+        self.deferred = True
+        try:
+            yield
+        finally:
+            self.deferred = False
+        if self.requested:
+            self._end()
+
+    def _end(self) -> NoReturn:
+        raise Interrupted("E0604", "stopped on request", hint=self.hint)
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -63,4 +74,4 @@ class Context:
     stop: StopRequest = field(init=False)
 
     def __post_init__(self) -> None:
-        self.stop = StopRequest(str(self.directory.root))
+        self.stop = StopRequest(f"go on with `fettle resume {self.directory.root}`")

@@ -14,7 +14,13 @@ from fettle.chat.render import ChatTemplate
 from fettle.chat.tokenizer import Tokenizer
 from fettle.data.account import SIDES, Prepared, load_account, move_to_quarantine, write_account
 from fettle.data.prepare import prepare
-from fettle.data.tokenize import Overlong, Tokenized, tokenize_chat, tokenize_classify, tokenize_text
+from fettle.data.tokenize import (
+    Overlong,
+    Tokenized,
+    tokenize_chat,
+    tokenize_classify,
+    tokenize_text,
+)
 from fettle.errors import DataError
 from fettle.recipe import defaults
 from fettle.recipe.recipe import Recipe
@@ -36,51 +42,59 @@ class Tokens:
     max_length: int
 
 
-def read_data(context: Context, base: BaseFacts) -> tuple[Prepared, Tokens]:
-    """Read, check, split and tokenize; write data/ and say what was found.
+def read_rows(context: Context) -> Prepared:
+    """Read, check and split; or read back the account that an interrupted run wrote.
+
+    Raises:
+        DataError, UsageError: as ``prepare`` says.
+    """
+    if _is_written(context):
+        return load_account(context.directory.data)
+    return prepare(context.recipe.data, context.recipe.task, context.recipe.seed)
+
+
+def tokenize_rows(
+    context: Context, prepared: Prepared, base: BaseFacts
+) -> tuple[Prepared, Tokens]:
+    """Turn every kept row into token ids; write data/ and say what was found.
 
     Args:
         context: of the run.
+        prepared: from ``read_rows``.
         base: whose tokenizer and template are used.
 
     Raises:
-        DataError, UsageError: as ``prepare`` and the tokenizers say.
+        DataError: E0340, a side has no row left; else as the tokenizers say.
     """
     recipe = context.recipe
-    prepared = prepare(recipe.data, recipe.task, recipe.seed)
     tokenizer, template = _tokenizer(recipe, prepared.task, base)
     results = {
         side: tokenize(prepared, prepared.examples[side], tokenizer, template, recipe, base)
         for side in SIDES
     }
+    tokens = _as_tokens(tokenizer, template, results, recipe, base)
+    if _is_written(context):
+        return prepared, tokens
     for result in results.values():
         for row in result.quarantined:
             prepared = move_to_quarantine(prepared, [row.row_id], row.reason)
         prepared.findings.extend(result.findings)
-    if not prepared.examples["train"]:
-        raise DataError(
-            "E0340",
-            "no training row is left after tokenizing",
-            why="all are longer than the base can read, or none has a token to train on",
-            hint="look at `fettle check`; shorten the rows or use `--set train.overlong=cut`",
-        )
+    for side in SIDES:
+        if not prepared.examples[side]:
+            raise DataError(
+                "E0340",
+                f"no {side} row is left after tokenizing",
+                why=f"all are longer than the {max_length(recipe, base)} tokens that are allowed,"
+                " or none has a token to learn from",
+                hint="shorten the rows, raise train.max_length, or choose a base that reads more",
+            )
     write_account(context.directory.data, prepared)
-    tokens = _as_tokens(tokenizer, template, results, recipe, base)
     context.journal.emit("data", _summary(prepared, tokens))
     return prepared, tokens
 
 
-def reload_data(context: Context, base: BaseFacts) -> tuple[Prepared, Tokens]:
-    """The same from the account that an interrupted run wrote."""
-    prepared = load_account(context.directory.data)
-    tokenizer, template = _tokenizer(context.recipe, prepared.task, base)
-    results = {
-        side: tokenize(
-            prepared, prepared.examples[side], tokenizer, template, context.recipe, base
-        )
-        for side in SIDES
-    }
-    return prepared, _as_tokens(tokenizer, template, results, context.recipe, base)
+def _is_written(context: Context) -> bool:
+    return (context.directory.data / "manifest.json").is_file()
 
 
 def tokenize(

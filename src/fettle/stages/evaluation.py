@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 from fettle.data.account import Prepared
 from fettle.data.features import fit_linear, fit_probe, nearest_answers
@@ -34,9 +35,11 @@ from fettle.models.load import load_for_task
 from fettle.models.save import LoadedModel, load_saved, weights_sha256
 from fettle.recipe.resolve import Settings
 from fettle.records.facts import BaseFacts
+from fettle.records.journal import read_events
 from fettle.records.outcomes import SCHEMA, BaselineResult, Comparison, Prediction, Verdict
 from fettle.records.rows import Example
 from fettle.records.run_directory import (
+    disk_errors,
     read_json,
     read_jsonl,
     staged_directory,
@@ -118,7 +121,8 @@ def evaluate_run(
             },
         )
     holdout_hash = prepared.holdout_sha256()
-    looks = count_look(context.directory.root, holdout_hash)
+    weights = weights_sha256(context.directory.model)
+    looks = count_look(context.directory.root, holdout_hash, weights)
     verdict = decide(
         plan,
         base_arm,
@@ -134,7 +138,7 @@ def evaluate_run(
             "alpha_spent": min(1.0, looks * settings.alpha_level),
             "rows_with_train_twin": None,
         },
-        weights={"sha256": weights_sha256(context.directory.model)},
+        weights={"sha256": weights},
         base_facts=base,
         seeds=[settings.seed],
         candidates_screened=training.looks,
@@ -147,33 +151,39 @@ def evaluate_run(
 def sealed_hash(context: Context) -> str | None:
     """The plan's hash as events.jsonl noted it before training."""
     from_events = [
-        record["sha256"] for record in read_jsonl(context.directory.events)
-        if record.get("event") == "plan"
+        event["sha256"]
+        for event in read_events(context.directory.events)
+        if event.get("event") == "plan"
     ]
     return from_events[0] if from_events else None
 
 
-def count_look(run: Path, holdout_sha256: str) -> int:
+def count_look(run: Path, holdout_sha256: str, weights: str) -> int:
     """Note in the project's ledger that this holdout is opened; return how often it was.
 
     The ledger is ``.fettle/looks.jsonl`` in the nearest ancestor that has ``.fettle/``, else beside
-    the run, so that another --out does not reset it. One run counts once.
+    the run, so that another --out does not reset it. Measuring the same weights again tells nothing
+    new and is not counted.
     """
     run = run.resolve()
     home = next((p for p in run.parents if (p / ".fettle").is_dir()), run.parent)
     ledger = home / ".fettle" / "looks.jsonl"
-    looks = list(read_jsonl(ledger)) if ledger.is_file() else []
-    same = [look for look in looks if look["holdout_sha256"] == holdout_sha256]
-    if all(look["run"] != str(run) for look in same):
-        same.append(
-            {
-                "schema": SCHEMA,
-                "holdout_sha256": holdout_sha256,
-                "run": str(run),
-                "time": datetime.now(UTC).isoformat(timespec="seconds"),
-            }
-        )
-        write_jsonl(ledger, [*looks, same[-1]])
+    with disk_errors(ledger):
+        ledger.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(str(ledger.with_suffix(".lock"))):
+        looks = list(read_jsonl(ledger)) if ledger.is_file() else []
+        same = [look for look in looks if look["holdout_sha256"] == holdout_sha256]
+        if all((look["run"], look.get("weights_sha256")) != (str(run), weights) for look in same):
+            same.append(
+                {
+                    "schema": SCHEMA,
+                    "holdout_sha256": holdout_sha256,
+                    "weights_sha256": weights,
+                    "run": str(run),
+                    "time": datetime.now(UTC).isoformat(timespec="seconds"),
+                }
+            )
+            write_jsonl(ledger, [*looks, same[-1]])
     return len(same)
 
 

@@ -4,7 +4,8 @@ In: settings, facts, tokens. Out: checkpoints/ and model/ of the run. Must not k
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 
 import numpy as np
@@ -62,24 +63,42 @@ def train_model(
         )
     model.to(device)
     trainable, total = count_parameters(model)
-    _reserve_disk(context, trainable, total)
+    _reserve_disk(context, trainable, total if settings.method == "full" else trainable)
     context.journal.note(
         f"training {trainable:,} of {total:,} parameters in {settings.num_steps:,} steps"
     )
-    context.stop.deferred = True
-    try:
-        result = train(
+    with context.stop.wait():
+        with _memory_errors(settings):
+            result = train(
+                model,
+                tokens.train,
+                settings,
+                device=device,
+                pad_id=pad_id,
+                checkpoints=context.directory.checkpoints,
+                validate=_validator(model, settings, prepared, tokens, pad_id),
+                emit=context.journal.emit,
+                stop_requested=lambda: context.stop.requested,
+            )
+        model.eval()
+        save_model(
             model,
-            tokens.train,
-            settings,
-            device=device,
-            pad_id=pad_id,
-            checkpoints=context.directory.checkpoints,
-            validate=_validator(model, settings, prepared, tokens, pad_id),
-            emit=context.journal.emit,
-            stop_requested=lambda: context.stop.requested,
+            context.directory.model,
+            tokens.tokenizer,
+            tokens.template.source if tokens.template is not None else None,
+            _meta(settings, base, prepared, tokens, result),
         )
-    except (torch.OutOfMemoryError, MemoryError) as error:
+    return result
+
+
+@contextmanager
+def _memory_errors(settings: Settings) -> Iterator[None]:
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        # On a CPU torch reports it as a plain RuntimeError.
+        if type(error) is RuntimeError and "allocate memory" not in str(error):
+            raise
         raise OutOfMemory(
             "E0605",
             f"out of memory with {settings.micro_batch_tokens} tokens a micro-batch",
@@ -87,17 +106,6 @@ def train_model(
             f" train.micro_batch_tokens={max(8, settings.micro_batch_tokens // 2)};"
             " the result stays the same",
         ) from error
-    finally:
-        context.stop.deferred = False
-    model.eval()
-    save_model(
-        model,
-        context.directory.model,
-        tokens.tokenizer,
-        tokens.template.source if tokens.template is not None else None,
-        _meta(settings, base, prepared, tokens, result),
-    )
-    return result
 
 
 def _validator(
@@ -136,9 +144,14 @@ def _validator(
     return by_metric
 
 
-def _reserve_disk(context: Context, trainable: int, total: int) -> None:
-    """Say how much room the run takes, and stop where it is not there."""
-    needed = KEPT_CHECKPOINTS * trainable * 12 + total * 4
+def _reserve_disk(context: Context, trainable: int, saved: int) -> None:
+    """Say how much room the run takes, and stop where it is not there.
+
+    Args:
+        trainable: parameters in a checkpoint, each with two moments.
+        saved: parameters in model/.
+    """
+    needed = KEPT_CHECKPOINTS * trainable * 12 + saved * 4
     free = shutil.disk_usage(context.directory.root).free
     context.journal.note(
         f"disk: up to {needed / 2**30:.2f} GiB for checkpoints and model,"

@@ -20,7 +20,7 @@ from fettle.data.detect import Layout
 from fettle.data.normalize import digest_of, normalize, row_id_of
 from fettle.data.read import read
 from fettle.data.tokenize import tokenize_classify
-from fettle.errors import UsageError
+from fettle.errors import DataError, UsageError
 from fettle.inference.generate import generate, stream
 from fettle.inference.predict import predict_labels
 from fettle.models.load import find_base, load_for_task
@@ -67,6 +67,7 @@ class Speaker:
             if not text.endswith("�"):
                 yield text[len(shown) :]
                 shown = text
+        yield self.tokenizer.decode(ids)[len(shown) :]
 
 
 def load_speaker(run: Path, max_new_tokens: int | None = None) -> Speaker:
@@ -139,7 +140,8 @@ def predict_file(
         tokenized = tokenize_classify(
             examples, loaded.tokenizer, labels, meta["max_length"], "cut"
         )
-        errors |= {row.row_id: row.reason for row in tokenized.quarantined}
+        noted = {f.row_id: f"{f.kind}: {f.evidence}" for f in tokenized.findings}
+        errors |= {row.row_id: noted[row.row_id] for row in tokenized.quarantined}
         scores = predict_labels(loaded.model, tokenized.rows, labels, pad_id, MICRO_BATCH_TOKENS)
         for row, probabilities in zip(tokenized.rows, scores, strict=True):
             ordered = sorted(probabilities.items(), key=lambda item: -item[1])
@@ -148,15 +150,31 @@ def predict_file(
                 "probabilities": {label: round(p, 6) for label, p in ordered[:5]},
             }
     elif loaded.template is not None:
-        prompts = [
-            loaded.template.render_prompt(row.messages[:-1], row.tools, where=row.row_id)
-            for row in examples
-        ]
+        prompts: dict[str, list[int]] = {}
+        for row in examples:
+            try:
+                prompt = loaded.template.render_prompt(
+                    row.messages[:-1], row.tools, where=row.row_id
+                )
+            except DataError as error:
+                errors[row.row_id] = f"[{error.code}] {error.message}"
+                continue
+            if len(prompt) < meta["max_length"]:
+                prompts[row.row_id] = prompt
+            else:
+                errors[row.row_id] = (
+                    f"overlong: the prompt has {len(prompt)} tokens; the model reads"
+                    f" {meta['max_length']} with the answer"
+                )
         written = generate(
-            loaded.model, prompts, meta["max_new_tokens"], set(loaded.template.stop_ids), pad_id
+            loaded.model,
+            list(prompts.values()),
+            meta["max_new_tokens"],
+            set(loaded.template.stop_ids),
+            pad_id,
         )
-        for row, ids in zip(examples, written, strict=True):
-            found[row.row_id] = {"prediction": loaded.tokenizer.decode(ids).strip()}
+        for row_id, ids in zip(prompts, written, strict=True):
+            found[row_id] = {"prediction": loaded.tokenizer.decode(ids).strip()}
     target = layout.columns.get("label") or layout.columns.get("completion")
     for row, row_id in zip(rows, _row_ids(rows), strict=True):
         record = {"row_id": row_id} | found.get(
@@ -187,16 +205,10 @@ def _questions(
     columns = layout.columns
     asked = next(role for role in ("messages", "text", "prompt") if role in columns)
     target = columns.get("label") or columns.get("completion")
+    _require_column(rows, columns[asked], asked)
     filled = []
     for row in rows:
         fields = dict(row.fields)
-        if row.malformed is None and columns[asked] not in fields:
-            raise UsageError(
-                "E0114",
-                f"{row.source} has no column {columns[asked]!r}, which the run reads",
-                why=f"Its columns are {', '.join(fields)}",
-                hint=f"name the column with --{asked}",
-            )
         if target is not None and not fields.get(target):
             fields[target] = UNKNOWN
         turns = fields.get(columns["messages"]) if asked == "messages" else None
@@ -211,6 +223,20 @@ def _questions(
     return [
         replace(row, row_id=ids[row.row_id], target=None) for row in examples
     ], errors
+
+
+def _require_column(rows: Sequence[RawRow], name: str, role: str) -> None:
+    """A row may lack the column that is asked for; a whole file may not."""
+    whole = [row for row in rows if row.malformed is None]
+    for source in {row.source for row in whole}:
+        fields = [row.fields for row in whole if row.source == source]
+        if not any(name in found for found in fields):
+            raise UsageError(
+                "E0114",
+                f"{source} has no column {name!r}, which the run reads",
+                why=f"Its columns are {', '.join(fields[0])}",
+                hint=f"name the column with --{role}",
+            )
 
 
 def _row_ids(rows: Sequence[RawRow]) -> list[str]:

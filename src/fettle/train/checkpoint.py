@@ -6,7 +6,6 @@ ever pickled or unpickled.
 """
 
 import hashlib
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from fettle.records.run_directory import read_json, staged_directory, write_json
 from fettle.train.optimizer import trainable_parameters
 
 WEIGHTS, OPTIMIZER, RANDOM = "weights.safetensors", "optimizer.safetensors", "random.safetensors"
+_HINT = "`fettle resume` goes on from the newest checkpoint that is whole"
 
 
 def save_checkpoint(
@@ -31,16 +31,18 @@ def save_checkpoint(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     state: Mapping[str, Any],
+    best_step: int = 0,
 ) -> Path:
     """Write ``directory/000100`` atomically and return it.
 
     Args:
         state: JSON-ready: position in the data, best value so far, what the driver needs.
+        best_step: checkpoint that going on from this one needs as well; 0 = none.
 
     Raises:
         MachineError: E0401, the disk refused; earlier checkpoints are untouched.
     """
-    target = directory / f"{step:06d}"
+    target = directory / checkpoint_name(step)
     with staged_directory(target) as folder:
         weights = {
             name: p.detach().cpu().contiguous() for name, p in trainable_parameters(model).items()
@@ -48,17 +50,26 @@ def save_checkpoint(
         save_file(weights, folder / WEIGHTS)
         save_file(_optimizer_tensors(model, optimizer), folder / OPTIMIZER)
         save_file(_random_tensors(), folder / RANDOM)
-        write_json(folder / "state.json", {"schema": SCHEMA, "step": step, **state})
+        write_json(
+            folder / "state.json",
+            {"schema": SCHEMA, "step": step, "best_step": best_step, **state},
+        )
         hashes = {file.name: _sha256(file) for file in sorted(folder.iterdir())}
         write_json(folder / "MANIFEST.json", {"schema": SCHEMA, "step": step, "sha256": hashes})
     return target
+
+
+def checkpoint_name(step: int) -> str:
+    """The folder's name: 100 -> "000100"."""
+    return f"{step:06d}"
 
 
 def list_checkpoints(directory: Path) -> list[Path]:
     """Finished checkpoints, oldest first; half-written ones have other names."""
     if not directory.is_dir():
         return []
-    return sorted(path for path in directory.iterdir() if path.name.isdigit())
+    found = [path for path in directory.iterdir() if path.name.isdecimal() and path.is_dir()]
+    return sorted(found, key=lambda path: int(path.name))
 
 
 def verify_checkpoint(path: Path) -> None:
@@ -67,8 +78,12 @@ def verify_checkpoint(path: Path) -> None:
     Raises:
         IntegrityError: E0902, a file is missing, foreign or changed.
     """
-    manifest = read_json(path / "MANIFEST.json")
-    expected: dict[str, str] = manifest.get("sha256", {})
+    try:
+        expected: dict[str, str] = dict(read_json(path / "MANIFEST.json")["sha256"])
+    except (IntegrityError, KeyError, TypeError, ValueError):
+        expected = {}
+    if not path.is_dir():
+        raise IntegrityError("E0902", f"checkpoint {path} is gone", hint=_HINT)
     present = {file.name for file in path.iterdir()} - {"MANIFEST.json"}
     wrong = sorted(present ^ expected.keys()) + [
         name for name in sorted(present & expected.keys()) if _sha256(path / name) != expected[name]
@@ -76,17 +91,23 @@ def verify_checkpoint(path: Path) -> None:
     if wrong or not expected:
         raise IntegrityError(
             "E0902",
-            f"checkpoint {path} is damaged: {', '.join(wrong) or 'empty manifest'}",
-            hint="`fettle resume` goes on from the newest checkpoint that is whole",
+            f"checkpoint {path} is damaged: {', '.join(wrong if expected else ['MANIFEST.json'])}",
+            hint=_HINT,
         )
 
 
 def newest_valid(directory: Path) -> tuple[Path | None, list[IntegrityError]]:
-    """The newest checkpoint whose every byte is as written, and what was wrong with newer ones."""
+    """The newest checkpoint whose every byte is as written, and what was wrong with newer ones.
+
+    One that needs a best checkpoint which is damaged or gone can't be gone on from either.
+    """
     problems: list[IntegrityError] = []
     for path in reversed(list_checkpoints(directory)):
         try:
             verify_checkpoint(path)
+            best_step = int(read_json(path / "state.json")["best_step"])
+            if best_step:
+                verify_checkpoint(directory / checkpoint_name(best_step))
         except IntegrityError as error:
             problems.append(error)
             continue
@@ -126,13 +147,15 @@ def load_checkpoint(
         for parameter in group["params"]:
             prefix = f"{names[parameter]}/"
             optimizer.state[parameter] = {
-                key.removeprefix(prefix): value.to(
-                    parameter.device if value.ndim else torch.device("cpu")
-                )
+                # Fused AdamW keeps its step count where the parameter is.
+                key.removeprefix(prefix): value.to(parameter.device)
                 for key, value in tensors.items()
                 if key.startswith(prefix)
             }
-    torch.set_rng_state(_load(path / RANDOM)["cpu"])
+    random = _load(path / RANDOM)
+    torch.set_rng_state(random["cpu"])
+    if "cuda" in random and torch.cuda.is_available():
+        torch.cuda.set_rng_state(random["cuda"])
     state: dict[str, Any] = read_json(path / "state.json")
     return state
 
@@ -142,7 +165,7 @@ def prune_checkpoints(directory: Path, keep: set[str]) -> None:
     if not directory.is_dir():
         return
     for path in directory.iterdir():
-        if path.name.startswith(".") or (path.name.isdigit() and path.name not in keep):
+        if path.name.startswith(".") or (path.name.isdecimal() and path.name not in keep):
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -157,7 +180,10 @@ def _optimizer_tensors(
 
 
 def _random_tensors() -> dict[str, torch.Tensor]:
-    return {"cpu": torch.get_rng_state()}
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
 
 
 def _load(path: Path) -> dict[str, torch.Tensor]:
@@ -171,10 +197,3 @@ def _load(path: Path) -> dict[str, torch.Tensor]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def manifest_sha256(path: Path) -> str:
-    """Identity of a checkpoint: the hash of its manifest."""
-    return hashlib.sha256(
-        json.dumps(read_json(path / "MANIFEST.json"), sort_keys=True).encode()
-    ).hexdigest()

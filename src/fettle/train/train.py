@@ -19,6 +19,7 @@ from fettle.recipe.resolve import Settings
 from fettle.records.events import StepRecord, ValidationRecord
 from fettle.records.tokens import TokenizedExample
 from fettle.train.checkpoint import (
+    checkpoint_name,
     list_checkpoints,
     load_checkpoint,
     load_weights,
@@ -116,9 +117,9 @@ def train(
 
     def save(step: int) -> None:
         state = {"data": steps.state(), "progress": asdict(progress)}
-        save_checkpoint(checkpoints, step, model, optimizer, state)
+        save_checkpoint(checkpoints, step, model, optimizer, state, progress.best_step)
         last_two = [path.name for path in list_checkpoints(checkpoints)[-2:]]
-        prune_checkpoints(checkpoints, {*last_two, f"{progress.best_step:06d}"})
+        prune_checkpoints(checkpoints, {*last_two, checkpoint_name(progress.best_step)})
         emit("checkpoint", {"step": step})
 
     def look(step: int) -> None:
@@ -145,7 +146,9 @@ def train(
         autocast=partial(autocast, settings.dtype, device),
         first_step=done + 1,
     )
-    stopped_early = progress.looks_without_gain >= settings.patience
+    stopped_early = (
+        done < settings.num_steps and progress.looks_without_gain >= settings.patience
+    )
     for record in () if stopped_early else records:
         done = record.step
         progress.num_tokens += record.num_tokens
@@ -153,7 +156,9 @@ def train(
         looked = _due(record, settings.evaluate_every)
         if looked:
             look(done)
-        stopped_early = progress.looks_without_gain >= settings.patience
+        stopped_early = (
+            done < settings.num_steps and progress.looks_without_gain >= settings.patience
+        )
         stopping = stop_requested() and done < settings.num_steps
         if looked or stopped_early or stopping or _due(record, settings.checkpoint_every):
             save(done)
@@ -195,7 +200,11 @@ def _restore(
     """Load the newest whole checkpoint, if there is one; return its step."""
     path, problems = newest_valid(checkpoints)
     for problem in problems:
-        emit("note", {"message": str(problem)})
+        emit("note", {"message": f"{problem.message}; an earlier one is used"})
+    # What is newer than the one that is used is damaged: it must not count among the last two.
+    whole = [found.name for found in list_checkpoints(checkpoints)]
+    keep = whole[: whole.index(path.name) + 1] if path is not None else []
+    prune_checkpoints(checkpoints, set(keep))
     if path is None:
         return 0
     state = load_checkpoint(path, model, optimizer)
@@ -207,6 +216,6 @@ def _restore(
 
 
 def _load_best(checkpoints: Path, model: nn.Module, best_step: int) -> None:
-    path = checkpoints / f"{best_step:06d}"
+    path = checkpoints / checkpoint_name(best_step)
     verify_checkpoint(path)
     load_weights(path, model)
