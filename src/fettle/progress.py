@@ -58,11 +58,10 @@ class Progress:
             self._step(event)
         elif kind == "validation":
             better = " (best so far)" if event["best"] else ""
-            self._say(
-                "validate",
-                f"step {event['step']}: loss {event['loss']:.4f},"
-                f" {event['metric']} {event['value']:.4f}{better}",
+            metric = (
+                "" if event["metric"] == "loss" else f", {event['metric']} {event['value']:.4f}"
             )
+            self._say("validate", f"step {event['step']}: loss {event['loss']:.4f}{metric}{better}")
         elif kind == "verdict":
             self._say("verdict", event["headline"])
 
@@ -167,16 +166,19 @@ def _base(event: Mapping[str, Any]) -> str:
     return text
 
 
-def _data(event: Mapping[str, Any]) -> list[str]:
-    layout, counts = event["layout"], event["counts"]
+def layout_lines(layout: Mapping[str, Any]) -> list[str]:
+    """How the columns were read, why, and what could be read otherwise."""
     columns = ", ".join(f'{role}="{name}"' for role, name in layout["columns"].items())
-    labels = f", {event['labels']} classes" if event["labels"] else ""
-    lines = [
-        f"{event['rows']:,} rows · task {event['task']}{labels} · layout {layout['name']}"
-        f" ({columns})"
-    ]
+    lines = [f"layout {layout['name']} ({columns})"]
     lines += [f"chosen because {layout['reason']}"] if layout.get("reason") else []
-    lines += [f"? {question}" for question in layout.get("ambiguities", [])]
+    return lines + [f"? {question}" for question in layout.get("ambiguities", [])]
+
+
+def _data(event: Mapping[str, Any]) -> list[str]:
+    counts = event["counts"]
+    labels = f", {event['labels']} classes" if event["labels"] else ""
+    lines = [f"{event['rows']:,} rows · task {event['task']}{labels}"]
+    lines += layout_lines(event["layout"])
     lines.append(
         f"train {counts['train']:,} · validation {counts['validation']:,} ·"
         f" holdout {counts['holdout']:,} (sealed) · quarantine {counts['quarantine']:,}"

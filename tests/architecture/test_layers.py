@@ -7,7 +7,7 @@ import grimp
 import pytest
 from tests.architecture.source import REPOSITORY, SOURCE
 
-HEAVY = ("torch", "transformers", "peft", "accelerate", "sklearn", "polars", "pyarrow")
+HEAVY = ("torch", "transformers", "peft", "accelerate", "sklearn", "scipy", "pyarrow")
 HELP_SECONDS = 0.5
 
 

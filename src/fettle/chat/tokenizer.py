@@ -165,10 +165,6 @@ class Tokenizer:
         """The id of one token; None for None and for a string that is no token."""
         return None if token is None else self._backend.token_to_id(token)
 
-    def token_text(self, index: int) -> str | None:
-        """The token of an id, as the vocabulary spells it."""
-        return self._backend.id_to_token(index)
-
     @cached_property
     def vocab_size(self) -> int:
         """One more than the highest id: the rows that an embedding needs at least."""

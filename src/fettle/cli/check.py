@@ -41,6 +41,7 @@ def check(
       fettle check train.csv --eval test.csv --strict --json
     """
     from fettle import api
+    from fettle.progress import layout_lines
 
     found = api.check(
         data,
@@ -64,6 +65,8 @@ def check(
     if as_json:
         print_json(result)
     else:
+        for line in layout_lines(result["layout"]):
+            print(line)
         counts = " · ".join(f"{side} {count:,}" for side, count in result["counts"].items())
         print(f"{result['rows']:,} rows: {counts}")
         for kind, count in sorted(result["findings"].items()):

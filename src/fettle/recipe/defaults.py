@@ -36,7 +36,7 @@ def training_bytes(num_parameters: int, method_type: str) -> int:
 
 
 def rank(data: DataFacts) -> tuple[int, str]:
-    """8, 16 or 32 by the number of target tokens."""
+    """16, or 32 where there is much to learn."""
     if data.task == "classify" or data.target_tokens < 200_000:
         return 16, "enough for a task of this size; quality is flat above it"
     return 32, f"{data.target_tokens:,} target tokens hold more than rank 16 can take up"
@@ -60,14 +60,14 @@ def batch_size(num_train: int) -> tuple[int, str]:
     size = 64 if num_train > 300 * 64 else 32
     while size > 8 and num_train < 50 * size:
         size //= 2
-    return size, f"{num_train:,} training rows: {max(1, num_train // size)} steps an epoch"
+    return size, f"{num_train:,} training rows: {-(-num_train // size)} steps an epoch"
 
 
 def epochs(task: str, num_train: int) -> tuple[float, str]:
     """More passes over fewer rows; early stopping ends them sooner."""
     if task == "text":
         return 1.0, "continued pretraining reads each token once"
-    ladder = [(1_000, 10.0), (5_000, 6.0), (20_000, 5.0), (50_000, 3.0)]
+    ladder = [(1_000, 10.0), (5_000, 6.0), (20_000, 5.0)]
     if task == "chat":
         ladder = [(1_000, 10.0), (5_000, 5.0), (50_000, 3.0)]
     for limit, value in ladder:

@@ -23,7 +23,6 @@ REQUIRED = (
     "tokenizers",
     "safetensors",
     "huggingface_hub",
-    "polars",
     "scikit-learn",
     "sacrebleu",
 )

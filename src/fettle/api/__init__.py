@@ -1,0 +1,30 @@
+"""The verbs as Python functions: ``fettle.run(...)`` does what ``fettle run ...`` does.
+
+In: plain arguments, named as on the command line. Out: objects with a useful repr. Must not know:
+the command line. Each verb's module is imported when it is first used: ``check``, ``compare`` and
+``report`` never load torch.
+"""
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "chat": "use",
+    "check": "data",
+    "compare": "judge",
+    "doctor": "use",
+    "evaluate": "runs",
+    "make_recipe": "recipes",
+    "plan": "runs",
+    "predict": "use",
+    "report": "judge",
+    "resume": "runs",
+    "run": "runs",
+}
+"""Function -> module of this package."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fettle.api' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"fettle.api.{_HOMES[name]}"), name)
