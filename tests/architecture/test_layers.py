@@ -7,7 +7,20 @@ import grimp
 import pytest
 from tests.architecture.source import REPOSITORY, SOURCE
 
-HEAVY = ("torch", "transformers", "peft", "accelerate", "sklearn", "scipy", "pyarrow")
+TORCH = ("torch", "transformers", "peft", "accelerate")
+HEAVY = (*TORCH, "sklearn", "scipy", "pyarrow")
+LIGHT = (
+    "errors",
+    "records",
+    "progress",
+    "statistics",
+    "metrics",
+    "recipe",
+    "chat",
+    "data",
+    "evaluate",
+    "report",
+)
 HELP_SECONDS = 0.5
 
 
@@ -54,15 +67,25 @@ def test_the_command_line_loads_nothing_heavy() -> None:
 
 
 def test_the_light_half_loads_no_torch_in_a_fresh_process() -> None:
-    light = ("errors", "records", "statistics", "metrics", "recipe", "chat", "data", "evaluate")
     done = _fresh(
         "import importlib, pkgutil, sys\n"
-        f"for name in {(*light, 'report')!r}:\n"
+        f"for name in {LIGHT!r}:\n"
         "    module = importlib.import_module('fettle.' + name)\n"
         "    for item in pkgutil.walk_packages(getattr(module, '__path__', []),"
         " module.__name__ + '.'):\n"
         "        importlib.import_module(item.name)\n"
-        "print(*(n for n in ('torch', 'transformers', 'peft', 'accelerate') if n in sys.modules))"
+        f"print(*(name for name in {TORCH!r} if name in sys.modules))"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("verb", ["check", "compare", "report"])
+def test_verbs_about_files_need_no_torch(verb: str) -> None:
+    done = _fresh(
+        "import sys, fettle.api\n"
+        f"fettle.api.{verb}\n"
+        f"print(*(name for name in {TORCH!r} if name in sys.modules))"
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []

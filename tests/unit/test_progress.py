@@ -110,7 +110,7 @@ def events() -> list[dict[str, Any]]:
         {"event": "plan", "sha256": "ab" * 32, "power": power},
         {"event": "note", "message": "two\nlines"},
         *(step(n) for n in range(1, 5)),
-        {"event": "validation", "step": 4, "loss": 0.5, "metric": "loss", "value": 0.5, "best": True},
+        {"event": "validation", "step": 4, "loss": 0.5, "metric": "f1", "value": 0.25, "best": True},
         {"event": "checkpoint", "step": 4},
         {"event": "verdict", "verdict": "improved", "headline": "IMPROVED"},
     ]
@@ -128,13 +128,13 @@ def test_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert "\x1b" not in err
     assert "\r" not in err
     text = "\n".join(lines)
-    assert 'data      10,003 rows · task classify, 77 classes · layout text_label (text="body"' in text
-    assert "train 8,031 · validation 982 · holdout 976 (sealed) · quarantine 14 (14 exact_dup" in text
+    assert 'data      10,003 rows · task classify, 77 classes · layout text_label (text="' in text
+    assert "train 8,031 · validation 982 · holdout 976 (sealed) · quarantine 14 (14 exac" in text
     assert "? --label decides" in text
     assert "[[greeting]]" in text
     assert "can show a difference of 2.9 points at 80 % power" in text
     assert "step 4/4 100 %" in text
-    assert "validate  step 4: loss 0.5000, loss 0.5000 (best so far)" in text
+    assert "validate  step 4: loss 0.5000, f1 0.2500 (best so far)" in text
     assert lines[-1] == "verdict   IMPROVED"
     assert sum(line.startswith("train ") for line in lines) == 2, "the first step and the last"
 

@@ -200,7 +200,7 @@ def test_a_damaged_newest_checkpoint_costs_only_its_steps(tmp_path: Path) -> Non
     assert drive(model, tmp_path / "cut", short(), after, scripted(script[3:])) == expected
     assert same(weights(model), weights(whole))
     assert any("000007 is damaged" in event["message"] for event in after.of("note"))
-    assert [event["step"] for event in after.of("step")][0] == 7
+    assert after.of("step")[0]["step"] == 7
 
 
 def test_a_damaged_best_checkpoint_is_trained_again(tmp_path: Path) -> None:

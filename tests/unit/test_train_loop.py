@@ -75,7 +75,8 @@ def test_cutting_a_step_does_not_change_its_gradient(task: str) -> None:
 
 def test_the_record_counts_what_the_step_had() -> None:
     rows = chat_rows(8)
-    records = list(steps_of(decoder(), [cut(rows, (4, 4)), cut(rows[:3], (3,))], OBJECTIVES["chat"]))
+    steps = [cut(rows, (4, 4)), cut(rows[:3], (3,))]
+    records = list(steps_of(decoder(), steps, OBJECTIVES["chat"]))
     assert [record.step for record in records] == [1, 2]
     assert [record.epoch for record in records] == [0.5, 1.0]
     assert records[0].num_targets == sum(row.num_targets for row in rows)
@@ -138,7 +139,7 @@ def test_a_gradient_that_is_not_finite_stops_too() -> None:
 
     model = decoder()
     before = weights(model)
-    with pytest.raises(Diverged, match="gradient norm (nan|inf)"):
+    with pytest.raises(Diverged, match=r"gradient norm (nan|inf)"):
         list(steps_of(model, [cut(chat_rows(2), (2,))], objective))
     assert same(before, weights(model))
 

@@ -11,7 +11,8 @@ from fettle.train.optimizer import make_optimizer, trainable_parameters
 def test_decay_acts_on_matrices_only() -> None:
     model = encoder()
     optimizer = make_optimizer(model, 1e-3, 0.1)
-    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    groups = optimizer.param_groups
+    decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
     names = dict(model.named_parameters())
     assert len(decay) == len(names)
     for name, parameter in names.items():

@@ -11,6 +11,8 @@ from typing import Any
 _HOMES = {
     "chat": "use",
     "check": "data",
+    "check_required": "runs",
+    "check_requirement": "runs",
     "compare": "judge",
     "doctor": "use",
     "evaluate": "runs",

@@ -157,16 +157,7 @@ def _take_out_copies(
             copies |= find_copies([examples[i] for i in indices], [keys[i] for i in indices]).keys()
     for example in examples:
         if example.row_id in copies:
-            rows.append(
-                SplitRow(
-                    example.row_id,
-                    example.source,
-                    example.record,
-                    example.line,
-                    "quarantine",
-                    "exact_duplicate",
-                )
-            )
+            rows.append(example.placed("quarantine", "exact_duplicate"))
         else:
             kept.append(example)
     return kept, rows

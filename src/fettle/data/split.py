@@ -100,18 +100,7 @@ def split(
     if not counts["train"]:
         raise _no_train(counts)
     findings.extend(_look(placed, counts, task))
-    rows = [
-        SplitRow(
-            item.example.row_id,
-            item.example.source,
-            item.example.record,
-            item.example.line,
-            item.side,
-            item.reason,
-        )
-        for item in placed
-    ]
-    return rows, findings
+    return [item.example.placed(item.side, item.reason) for item in placed], findings
 
 
 def fractions_for(examples: Sequence[Example], has_eval: bool, options: DataSection) -> Fractions:
@@ -244,9 +233,9 @@ def _quarantine_leaks(judges: Sequence[_Placed], placed: Sequence[_Placed]) -> l
             continue
         item.side, item.reason = "quarantine", "split_leak"
         findings.append(
-            _finding(
-                item.example,
+            item.example.finding(
                 "split_leak",
+                "warning",
                 f"the same input is in the {other.side} rows ({other.example.source},"
                 f" record {other.example.record})",
                 "went to quarantine, so that the model is judged on rows it never saw",
@@ -261,9 +250,9 @@ def _look(placed: Sequence[_Placed], counts: Counter[Split], task: Task) -> list
     for item in placed:
         if item.reason == "unused_holdout":
             findings.append(
-                _finding(
-                    item.example,
+                item.example.finding(
                     "unused_holdout",
+                    "warning",
                     "its split column says holdout, but another holdout was given",
                     "leave out --eval to judge on these rows",
                 )
@@ -271,9 +260,9 @@ def _look(placed: Sequence[_Placed], counts: Counter[Split], task: Task) -> list
     if task == "classify":
         known = {item.example.target for item in placed if item.side == "train"}
         findings.extend(
-            _finding(
-                item.example,
+            item.example.finding(
                 "unknown_label",
+                "warning",
                 f"no training row has the label {item.example.target!r}",
                 "add training rows with this label; until then it counts as wrong",
             )
@@ -295,22 +284,6 @@ def _look(placed: Sequence[_Placed], counts: Counter[Split], task: Task) -> list
             )
         )
     return findings
-
-
-def _finding(
-    example: Example, kind: str, evidence: str, remedy: str, related: tuple[str, ...] = ()
-) -> Finding:
-    return Finding(
-        example.row_id,
-        example.source,
-        example.record,
-        example.line,
-        kind,
-        "warning",
-        evidence,
-        remedy,
-        related,
-    )
 
 
 def _no_train(counts: Counter[Split]) -> DataError:

@@ -38,34 +38,14 @@ class Tokenized:
         self, example: Example, kind: str, severity: Severity, evidence: str, remedy: str
     ) -> None:
         """Add a finding."""
-        self.findings.append(
-            Finding(
-                row_id=example.row_id,
-                source=example.source,
-                record=example.record,
-                line=example.line,
-                kind=kind,
-                severity=severity,
-                evidence=evidence,
-                remedy=remedy,
-            )
-        )
+        self.findings.append(example.finding(kind, severity, evidence, remedy))
 
     def quarantine(
         self, example: Example, kind: str, severity: Severity, evidence: str, remedy: str
     ) -> None:
         """Keep a row out of training, with the reason."""
         self.note(example, kind, severity, evidence, remedy)
-        self.quarantined.append(
-            SplitRow(
-                row_id=example.row_id,
-                source=example.source,
-                record=example.record,
-                line=example.line,
-                split="quarantine",
-                reason=kind,
-            )
-        )
+        self.quarantined.append(example.placed("quarantine", kind))
 
 
 def tokenize_chat(

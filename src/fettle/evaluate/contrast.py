@@ -57,7 +57,9 @@ class Contrast:
         if gap <= 0.0:
             return None
         if self.discordant is not None and found.clusters is None:
-            rows = rows_for_proportions(gap, sum(self.discordant) / found.n, power, alpha)
+            # Rounding may put a difference a little above the share it is made of.
+            share = max(gap, sum(self.discordant) / found.n)
+            rows = rows_for_proportions(gap, share, power, alpha)
         else:
             spread = self.standard_error * float(np.sqrt(found.n))
             rows = rows_for_mean(gap, spread, power, alpha)

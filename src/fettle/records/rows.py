@@ -74,6 +74,31 @@ class Example:
     """The value of the user's split column, if there is one: train, validation or holdout."""
     tags: Mapping[str, str] = field(default_factory=dict)
 
+    def finding(
+        self,
+        kind: str,
+        severity: Severity,
+        evidence: str,
+        remedy: str,
+        related: tuple[str, ...] = (),
+    ) -> "Finding":
+        """Something noticed about this row."""
+        return Finding(
+            self.row_id,
+            self.source,
+            self.record,
+            self.line,
+            kind,
+            severity,
+            evidence,
+            remedy,
+            related,
+        )
+
+    def placed(self, split: Split, reason: str) -> "SplitRow":
+        """This row's line in the account."""
+        return SplitRow(self.row_id, self.source, self.record, self.line, split, reason)
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:

@@ -31,6 +31,7 @@ from fettle.evaluate.verdict import decide
 from fettle.inference.generate import generate
 from fettle.inference.predict import label_likelihoods, predict_labels, representations, row_losses
 from fettle.metrics import find_metric
+from fettle.models.inspect_base import hash_files
 from fettle.models.load import load_for_task
 from fettle.models.save import LoadedModel, load_saved, weights_sha256
 from fettle.recipe.resolve import Settings
@@ -120,6 +121,8 @@ def evaluate_run(
                 },
             },
         )
+        hashes = {path.name: hash_files((path,)) for path in sorted(folder.iterdir())}
+        write_json(folder / "manifest.json", {"schema": SCHEMA, "sha256": hashes})
     holdout_hash = prepared.holdout_sha256()
     weights = weights_sha256(context.directory.model)
     looks = count_look(context.directory.root, holdout_hash, weights)

@@ -16,11 +16,7 @@ def find(examples: Sequence[Example]) -> list[Finding]:
         fault = _fault(example)
         if fault is not None:
             findings.append(
-                Finding(
-                    example.row_id,
-                    example.source,
-                    example.record,
-                    example.line,
+                example.finding(
                     "role_order",
                     "warning",
                     fault,

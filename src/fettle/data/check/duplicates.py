@@ -23,11 +23,7 @@ def find(examples: Sequence[Example], keys: Sequence[str], given_holdout: bool) 
         example, other = by_id[row_id], by_id[kept]
         place = f"{other.source}:{other.line}" if other.line else f"record {other.record}"
         findings.append(
-            Finding(
-                row_id,
-                example.source,
-                example.record,
-                example.line,
+            example.finding(
                 "exact_duplicate",
                 "note",
                 f"same input and target as {place}",

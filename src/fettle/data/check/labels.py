@@ -43,9 +43,9 @@ def _conflicts(labelled: Sequence[tuple[Example, str]]) -> list[Finding]:
         for example in group:
             others = [other.row_id for other in group if other.target != example.target]
             findings.append(
-                _finding(
-                    example,
+                example.finding(
                     "label_conflict",
+                    "warning",
                     f"the same text has the labels {', '.join(map(repr, targets[:5]))}",
                     "decide for one label; until then the rows stay on one side of the split",
                     tuple(others[:_MAX_RELATED]),
@@ -64,9 +64,9 @@ def _variants(labelled: Sequence[tuple[Example, str]], counts: Counter[str]) -> 
         best = max(group, key=lambda label: (counts[label], label))
         usual.update({label: best for label in group if label != best})
     return [
-        _finding(
-            example,
+        example.finding(
             "label_variant",
+            "warning",
             f"label {example.target!r} differs from {usual[example.target or '']!r} in spelling"
             " only",
             f"write it {usual[example.target or '']!r} if they mean the same",
@@ -95,23 +95,3 @@ def _imbalance(first: Example, counts: Counter[str]) -> list[Finding]:
             "accuracy hides rare labels: look at macro-F1 and the table by label",
         )
     ]
-
-
-def _finding(
-    example: Example,
-    kind: str,
-    evidence: str,
-    remedy: str,
-    related: tuple[str, ...] = (),
-) -> Finding:
-    return Finding(
-        example.row_id,
-        example.source,
-        example.record,
-        example.line,
-        kind,
-        "warning",
-        evidence,
-        remedy,
-        related,
-    )

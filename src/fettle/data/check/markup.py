@@ -28,11 +28,7 @@ def find(examples: Sequence[Example]) -> list[Finding]:
         found = [f"{num_urls} web address(es)"] if num_urls else []
         found += [f"{num_tags} HTML tag(s)"] if num_tags else []
         findings.append(
-            Finding(
-                example.row_id,
-                example.source,
-                example.record,
-                example.line,
+            example.finding(
                 "html_or_url",
                 "note",
                 " and ".join(found),
