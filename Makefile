@@ -61,7 +61,7 @@ lint: $(READY)  ## style, types, layers, spelling
 	$(BIN)/codespell
 
 check: lint  ## the fast lane: lint and the quick tests (under 3 minutes)
-	$(BIN)/python -m pytest $(FAST) -m "not slow"
+	$(BIN)/python -m pytest $(FAST) -m "not slow" -n logical
 
 test: lint  ## everything that `make check` does, and every other test
 	$(BIN)/python -m pytest tests

@@ -1,6 +1,6 @@
 """Token ids -> the starter's weights, with fettle's own training loop.
 
-    python pretrain.py WORK OUT --steps 2000
+python pretrain.py WORK OUT --steps 2000
 """
 
 import argparse
@@ -75,7 +75,11 @@ def main() -> None:
     optimizer = make_optimizer(model, RATE, 0.1)
     order = np.random.default_rng(0).permutation(len(tokens) // LENGTH)
     steps = (
-        [Batch(tuple(piece(tokens, int(order[(k + j) % len(order)]) * LENGTH) for j in range(ROWS)))]
+        [
+            Batch(
+                tuple(piece(tokens, int(order[(k + j) % len(order)]) * LENGTH) for j in range(ROWS))
+            )
+        ]
         for k in itertools.count(0, ROWS)
     )
     started, losses = time.monotonic(), []

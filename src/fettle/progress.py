@@ -79,10 +79,11 @@ class Progress:
         done, total = event["step"], event["num_steps"]
         elapsed = now - self._train_started
         left = elapsed / max(1, done - self._first_step) * (total - done)
+        rest = f"{duration(left)} left" if done < total else f"in {duration(elapsed)}"
         text = (
             f"step {done:,}/{total:,} {100 * done / total:3.0f} %"
             f"  loss {_smooth(self._losses):.3f} {sparkline(self._losses)}"
-            f"  {self._tokens / max(elapsed, 1e-9):,.0f} tokens/s  {duration(left)} left"
+            f"  {self._tokens / max(elapsed, 1e-9):,.0f} tokens/s  {rest}"
         )
         if self._live is not None:
             self._live(f"{'train':<9} {text}")
@@ -203,8 +204,7 @@ def _settings(values: Mapping[str, Mapping[str, Any]]) -> list[str]:
     if values["train.max_steps"]["source"] == "user":
         shown.remove("train.epochs")  # the steps count instead
     return [
-        f"{key:<20} {number(values[key]['value']):<9}"
-        f" {values[key]['reason'] or 'as you asked'}"
+        f"{key:<20} {number(values[key]['value']):<9} {values[key]['reason'] or 'as you asked'}"
         for key in shown
     ]
 

@@ -344,6 +344,43 @@ def test_an_unexpected_exception_is_one_block(
     assert "FETTLE_DEBUG=1" in outcome.err
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "exit_code"),
+    [
+        (KeyboardInterrupt(), "E0606", 7),
+        (MemoryError(), "E0605", 5),
+        (PermissionError(13, "Permission denied", "/root/x"), "E0403", 4),
+    ],
+)
+def test_what_the_machine_does_to_a_command(
+    fettle: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    code: str,
+    exit_code: int,
+) -> None:
+    def broken(*values: object, **options: object) -> None:
+        raise error
+
+    data = write_tickets(tmp_path / "x.csv")
+    monkeypatch.setattr("fettle.api.data.prepare", broken)
+    assert_one_error(fettle("check", data), code, exit_code)
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m fettle check x.csv --json | head -c 1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        cwd=write_tickets(tmp_path / "x.csv").parent,
+        check=False,
+    )
+    assert done.stdout == "{"
+    assert "Error" not in done.stderr
+
+
 def test_debug_shows_the_traceback(
     fettle: Command, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

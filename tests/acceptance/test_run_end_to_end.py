@@ -40,8 +40,18 @@ from fettle.records.run_directory import RunDirectory, read_json, read_jsonl
 
 pytestmark = pytest.mark.slow
 
-STEPS = ("train.max_steps=12", "train.batch_size=8", "train.evaluate_every=4")
-FAST = (*STEPS, "evaluate.resamples=200", "evaluate.generate_rows=6", "evaluate.max_new_tokens=8")
+FAST = (
+    "train.max_steps=12",
+    "train.batch_size=8",
+    "train.evaluate_every=4",
+    "evaluate.resamples=200",
+    "evaluate.generate_rows=6",
+    "evaluate.max_new_tokens=8",
+    # What a probe decides could differ between two runs on a busy machine.
+    "base.dtype=float32",
+    "train.threads=1",
+    "train.micro_batch_tokens=1024",
+)
 
 CASES = {
     "classify encoder full": ("classify", "encoder", "full"),

@@ -110,7 +110,14 @@ def events() -> list[dict[str, Any]]:
         {"event": "plan", "sha256": "ab" * 32, "power": power},
         {"event": "note", "message": "two\nlines"},
         *(step(n) for n in range(1, 5)),
-        {"event": "validation", "step": 4, "loss": 0.5, "metric": "f1", "value": 0.25, "best": True},
+        {
+            "event": "validation",
+            "step": 4,
+            "loss": 0.5,
+            "metric": "f1",
+            "value": 0.25,
+            "best": True,
+        },
         {"event": "checkpoint", "step": 4},
         {"event": "verdict", "verdict": "improved", "headline": "IMPROVED"},
     ]
@@ -128,12 +135,14 @@ def test_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert "\x1b" not in err
     assert "\r" not in err
     text = "\n".join(lines)
-    assert 'data      10,003 rows · task classify, 77 classes · layout text_label (text="' in text
+    assert "data      10,003 rows · task classify, 77 classes\n" in text
+    assert f'{"":<9} layout text_label (text="' in text
     assert "train 8,031 · validation 982 · holdout 976 (sealed) · quarantine 14 (14 exac" in text
     assert "? --label decides" in text
     assert "[[greeting]]" in text
     assert "can show a difference of 2.9 points at 80 % power" in text
     assert "step 4/4 100 %" in text
+    assert "0 s left" not in text
     assert "validate  step 4: loss 0.5000, f1 0.2500 (best so far)" in text
     assert lines[-1] == "verdict   IMPROVED"
     assert sum(line.startswith("train ") for line in lines) == 2, "the first step and the last"
@@ -182,9 +191,7 @@ def test_a_terminal_gets_one_moving_line(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("name", ["NO_COLOR", "CI"])
-def test_plain_lines_on_a_terminal_on_request(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_plain_lines_on_a_terminal_on_request(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv(name, "1")
@@ -212,5 +219,3 @@ def test_the_log_file_takes_any_text(tmp_path: Path) -> None:
     lines = (tmp_path / "log.txt").read_text(encoding="utf-8").splitlines()
     assert lines[0].endswith("half a pair \\ud83d")
     assert lines[1].endswith(" ä")
-
-

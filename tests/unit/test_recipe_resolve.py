@@ -161,9 +161,7 @@ def test_a_big_base_gets_an_adapter() -> None:
         ({}, "cpu", "float32"),
     ],
 )
-def test_the_dtype_follows_the_probe(
-    speeds: dict[str, float], device: str, expected: str
-) -> None:
+def test_the_dtype_follows_the_probe(speeds: dict[str, float], device: str, expected: str) -> None:
     machine = replace(MACHINE, gflops=speeds, device=device)
     assert resolved(machine=machine).dtype == expected
 

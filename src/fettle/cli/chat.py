@@ -10,11 +10,10 @@ from fettle.cli import options
 
 def chat(
     run: options.RunDir,
-    prompt: Annotated[
-        str | None, typer.Option("--prompt", help="Ask this once and end.")
-    ] = None,
-    compare: Annotated[bool, typer.Option("--compare", help="Base and tuned, one under the other.")]
-    = False,
+    prompt: Annotated[str | None, typer.Option("--prompt", help="Ask this once and end.")] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Base and tuned, one under the other.")
+    ] = False,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 = always the likeliest.")] = 0.0,
     max_new_tokens: Annotated[
         int | None, typer.Option(min=1, help="Longest answer, in tokens.")

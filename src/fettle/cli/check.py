@@ -25,9 +25,7 @@ def check(
     format: options.Format = None,
     settings: options.Set = None,
     seed: options.Seed = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Default: checks/<data>.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Default: checks/<data>.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count as errors.")] = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,

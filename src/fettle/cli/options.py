@@ -7,7 +7,7 @@ import typer
 
 Data = Annotated[
     list[str],
-    typer.Argument(help="Data files or folders, or one recipe (.yaml).", metavar="DATA|RECIPE..."),
+    typer.Argument(help="Data files or folders, or one recipe (.yaml).", metavar="DATA|RECIPE"),
 ]
 RunDir = Annotated[
     Path, typer.Argument(help="A run directory, such as runs/tickets.", metavar="RUN")
@@ -63,9 +63,7 @@ Eval = Annotated[
 
 def column(name: str, text: str) -> object:
     """A column option: its name in the file, or its number where there is no header."""
-    return Annotated[
-        str | None, typer.Option(f"--{name}", help=text, rich_help_panel=_COLUMNS)
-    ]
+    return Annotated[str | None, typer.Option(f"--{name}", help=text, rich_help_panel=_COLUMNS)]
 
 
 Text = column("text", "Column with the text to classify, or the plain text.")

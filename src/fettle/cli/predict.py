@@ -12,10 +12,8 @@ from fettle.cli.output import talk
 
 def predict(
     run: options.RunDir,
-    data: Annotated[list[str], typer.Argument(help="Data files or folders.", metavar="FILE...")],
-    out: Annotated[
-        Path | None, typer.Option("--out", help="JSONL file; default: stdout.")
-    ] = None,
+    data: Annotated[list[str], typer.Argument(help="Data files or folders.", metavar="FILE")],
+    out: Annotated[Path | None, typer.Option("--out", help="JSONL file; default: stdout.")] = None,
     text: options.Text = None,
     label: options.Label = None,
     prompt: options.Prompt = None,
@@ -54,5 +52,5 @@ def predict(
         write_atomic(out, lines)
     failed = sum(record["prediction"] is None for record in records)
     if not quiet:
-        rest = f"; {failed:,} could not be read: see their \"error\"" if failed else ""
+        rest = f'; {failed:,} could not be read: see their "error"' if failed else ""
         talk(f"{len(records) - failed:,} rows answered{rest}")

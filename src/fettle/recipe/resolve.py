@@ -175,9 +175,7 @@ def _method(
     return {
         "method": pick("method", asked.type, lambda: defaults.method(base, machine), "default"),
         "rank": rank,
-        "alpha": pick(
-            "alpha", asked.alpha, lambda: (float(2 * rank), "twice the rank"), "default"
-        ),
+        "alpha": pick("alpha", asked.alpha, lambda: (float(2 * rank), "twice the rank"), "default"),
         "dropout": picker.fixed("dropout", asked, "dropout"),
         "target_modules": tuple(targets) if targets else None,
         "dtype": pick("dtype", recipe.base.dtype, lambda: defaults.dtype(machine), "probed"),
@@ -196,9 +194,7 @@ def _steps(
         "default",
     )
     size = pick("batch_size", train.batch_size, lambda: defaults.batch_size(num_train), "default")
-    passes = pick(
-        "epochs", train.epochs, lambda: defaults.epochs(data.task, num_train), "default"
-    )
+    passes = pick("epochs", train.epochs, lambda: defaults.epochs(data.task, num_train), "default")
     per_epoch = max(1, -(-num_train // size))
     num_steps = pick(
         "num_steps",

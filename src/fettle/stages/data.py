@@ -53,9 +53,7 @@ def read_rows(context: Context) -> Prepared:
     return prepare(context.recipe.data, context.recipe.task, context.recipe.seed)
 
 
-def tokenize_rows(
-    context: Context, prepared: Prepared, base: BaseFacts
-) -> tuple[Prepared, Tokens]:
+def tokenize_rows(context: Context, prepared: Prepared, base: BaseFacts) -> tuple[Prepared, Tokens]:
     """Turn every kept row into token ids; write data/ and say what was found.
 
     Args:
@@ -75,6 +73,8 @@ def tokenize_rows(
     tokens = _as_tokens(tokenizer, template, results, recipe, base)
     if _is_written(context):
         return prepared, tokens
+    for warning in () if template is None else template.verify():
+        context.journal.note(warning)
     for result in results.values():
         for row in result.quarantined:
             prepared = move_to_quarantine(prepared, [row.row_id], row.reason)
@@ -137,9 +137,7 @@ def data_facts(prepared: Prepared, tokens: Tokens) -> DataFacts:
     )
 
 
-def _tokenizer(
-    recipe: Recipe, task: str, base: BaseFacts
-) -> tuple[Tokenizer, ChatTemplate | None]:
+def _tokenizer(recipe: Recipe, task: str, base: BaseFacts) -> tuple[Tokenizer, ChatTemplate | None]:
     tokenizer = Tokenizer.load(base.path)
     if task != "chat":
         return tokenizer, None
@@ -182,9 +180,7 @@ def _summary(prepared: Prepared, tokens: Tokens) -> dict[str, object]:
         "labels": len(prepared.labels),
         "train_tokens": sum(row.num_tokens for row in tokens.train),
         "preview": (
-            preview_chat(first, tokens.template)
-            if tokens.template is not None
-            else _preview(first)
+            preview_chat(first, tokens.template) if tokens.template is not None else _preview(first)
         ),
     }
 

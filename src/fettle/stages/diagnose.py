@@ -63,8 +63,12 @@ def diagnose() -> Diagnosis:
     """Look at Python, packages, device, memory, disk, cache and starter."""
     machine = probe_machine(Path.cwd())
     checks = [
-        Check("python", "ok" if sys.version_info >= (3, 11) else "missing",
-              platform.python_version(), "install Python 3.11 or newer"),
+        Check(
+            "python",
+            "ok" if sys.version_info >= (3, 11) else "missing",
+            platform.python_version(),
+            "install Python 3.11 or newer",
+        ),
         *(_package(name) for name in REQUIRED),
         _device(machine),
         _room("memory", machine.memory_bytes, 4),

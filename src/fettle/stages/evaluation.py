@@ -162,11 +162,11 @@ def sealed_hash(context: Context) -> str | None:
 
 
 def count_look(run: Path, holdout_sha256: str, weights: str) -> int:
-    """Note in the project's ledger that this holdout is opened; return how often it was.
+    """Note in the project's ledger that this holdout is opened; return the number of this look.
 
     The ledger is ``.fettle/looks.jsonl`` in the nearest ancestor that has ``.fettle/``, else beside
     the run, so that another --out does not reset it. Measuring the same weights again tells nothing
-    new and is not counted.
+    new: it keeps its number.
     """
     run = run.resolve()
     home = next((p for p in run.parents if (p / ".fettle").is_dir()), run.parent)
@@ -176,18 +176,18 @@ def count_look(run: Path, holdout_sha256: str, weights: str) -> int:
     with FileLock(str(ledger.with_suffix(".lock"))):
         looks = list(read_jsonl(ledger)) if ledger.is_file() else []
         same = [look for look in looks if look["holdout_sha256"] == holdout_sha256]
-        if all((look["run"], look.get("weights_sha256")) != (str(run), weights) for look in same):
-            same.append(
-                {
-                    "schema": SCHEMA,
-                    "holdout_sha256": holdout_sha256,
-                    "weights_sha256": weights,
-                    "run": str(run),
-                    "time": datetime.now(UTC).isoformat(timespec="seconds"),
-                }
-            )
-            write_jsonl(ledger, [*looks, same[-1]])
-    return len(same)
+        for number, look in enumerate(same, start=1):
+            if (look["run"], look.get("weights_sha256")) == (str(run), weights):
+                return number
+        look = {
+            "schema": SCHEMA,
+            "holdout_sha256": holdout_sha256,
+            "weights_sha256": weights,
+            "run": str(run),
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        write_jsonl(ledger, [*looks, look])
+    return len(same) + 1
 
 
 def load_verdict(path: Path) -> Verdict:
@@ -343,9 +343,7 @@ def _zero_shot(
     encode = tokens.tokenizer.encode_plain
     before, _ = tokens.tokenizer.affixes
     room = tokens.max_length - 32
-    prompts = [
-        [*before, *encode(f"Text: {row.text}")[:room], *encode("\nLabel:")] for row in rows
-    ]
+    prompts = [[*before, *encode(f"Text: {row.text}")[:room], *encode("\nLabel:")] for row in rows]
     labels = {label: encode(f" {label.replace('_', ' ')}") for label in prepared.labels}
     scores = label_likelihoods(model, prompts, labels, settings.micro_batch_tokens)
     return as_predictions(rows, [max(row, key=row.__getitem__) for row in scores])

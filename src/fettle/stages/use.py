@@ -137,9 +137,7 @@ def predict_file(
     pad_id = loaded.tokenizer.pad_id or 0
     if task == "classify":
         labels = meta["labels"]
-        tokenized = tokenize_classify(
-            examples, loaded.tokenizer, labels, meta["max_length"], "cut"
-        )
+        tokenized = tokenize_classify(examples, loaded.tokenizer, labels, meta["max_length"], "cut")
         noted = {f.row_id: f"{f.kind}: {f.evidence}" for f in tokenized.findings}
         errors |= {row.row_id: noted[row.row_id] for row in tokenized.quarantined}
         scores = predict_labels(loaded.model, tokenized.rows, labels, pad_id, MICRO_BATCH_TOKENS)
@@ -220,9 +218,7 @@ def _questions(
     examples, findings, _ = normalize(filled, layout, DataSection(path=["-"], system=system))
     ids = dict(zip(_row_ids(filled), _row_ids(rows), strict=True))
     errors = {ids[f.row_id]: f"{f.kind}: {f.evidence}" for f in findings if f.severity == "error"}
-    return [
-        replace(row, row_id=ids[row.row_id], target=None) for row in examples
-    ], errors
+    return [replace(row, row_id=ids[row.row_id], target=None) for row in examples], errors
 
 
 def _require_column(rows: Sequence[RawRow], name: str, role: str) -> None:

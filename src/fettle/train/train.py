@@ -126,9 +126,7 @@ def train(
         validation = validate()
         model.train()
         best = progress.note(step, validation)
-        record = ValidationRecord(
-            step, validation.loss, validation.metric, validation.value, best
-        )
+        record = ValidationRecord(step, validation.loss, validation.metric, validation.value, best)
         emit("validation", asdict(record))
 
     records = training_steps(
@@ -146,9 +144,7 @@ def train(
         autocast=partial(autocast, settings.dtype, device),
         first_step=done + 1,
     )
-    stopped_early = (
-        done < settings.num_steps and progress.looks_without_gain >= settings.patience
-    )
+    stopped_early = done < settings.num_steps and progress.looks_without_gain >= settings.patience
     for record in () if stopped_early else records:
         done = record.step
         progress.num_tokens += record.num_tokens
