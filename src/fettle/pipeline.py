@@ -25,9 +25,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fettle.chat.builtin import BUILTIN
 from fettle.data.account import Prepared
 from fettle.errors import IntegrityError, Interrupted, UsageError
 from fettle.evaluate.plan import task_metrics
+from fettle.models.catalog import STARTER
 from fettle.models.load import MODEL_FILE, find_base
 from fettle.models.machine import probe_machine
 from fettle.recipe.load import dump_recipe, load_recipe
@@ -41,7 +43,7 @@ from fettle.report import write_card, write_report
 from fettle.stages.context import Context
 from fettle.stages.data import Tokens, data_facts, read_rows, tokenize_rows
 from fettle.stages.evaluation import evaluate_run, load_verdict, seal_plan, sealed_hash
-from fettle.stages.training import train_model
+from fettle.stages.training import memory_errors, train_model
 from fettle.train.train import TrainingResult
 from fettle.version import __version__
 
@@ -92,7 +94,7 @@ def run(recipe: Recipe, directory: Path, listeners: Sequence[Listener] = ()) -> 
     place.create()
     with place.locked():
         try:
-            write_atomic(place.recipe, dump_recipe(recipe))
+            write_atomic(place.recipe, dump_recipe(_anchored(recipe)))
             return _carry_out(recipe, place, listeners)
         except Interrupted:
             raise
@@ -156,7 +158,7 @@ def _carry_out(
         base, prepared, tokens, settings, machine = _prepare(context)
         with _stage(context, "train"):
             training = _train(context, settings, base, prepared, tokens, machine)
-        with _stage(context, "evaluate"):
+        with _stage(context, "evaluate"), memory_errors(settings):
             judged = place.verdict.is_file() and place.evaluation.is_dir()
             verdict = (
                 load_verdict(place.verdict)
@@ -259,6 +261,17 @@ def _train(
     if meta.is_file():
         return TrainingResult(**read_json(meta)["training"])
     return train_model(context, settings, base, prepared, tokens, machine.device)
+
+
+def _anchored(recipe: Recipe) -> Recipe:
+    """The recipe with a local base and template by absolute path: resume may be called anywhere."""
+    changes: dict[str, str] = {}
+    id, template = recipe.base.id, recipe.base.chat_template
+    if id is not None and id != STARTER and Path(id).expanduser().is_dir():
+        changes["id"] = str(Path(id).expanduser().resolve())
+    if template is not None and template not in BUILTIN and Path(template).is_file():
+        changes["chat_template"] = str(Path(template).resolve())
+    return recipe.model_copy(update={"base": recipe.base.model_copy(update=changes)})
 
 
 def _sweep(place: RunDirectory) -> None:

@@ -99,7 +99,7 @@ def console(quiet: bool, stream: TextIO | None = None) -> Progress | None:
         return None
     stream = stream or sys.stderr
     if not stream.isatty() or _plain_wanted():
-        return Progress(lambda line: print(line, file=stream, flush=True))
+        return Progress(lambda line: say(line, stream))
 
     def live(text: str) -> None:
         # A line that wraps could not be taken back.
@@ -111,6 +111,21 @@ def console(quiet: bool, stream: TextIO | None = None) -> Progress | None:
         stream.flush()
 
     return Progress(write, live)
+
+
+def say(line: str, stream: TextIO) -> None:
+    """Print a line; a reader that has gone (``2>&1 | head``) must not end the work."""
+    try:
+        print(line, file=stream, flush=True)
+    except BrokenPipeError:
+        hush(stream)
+
+
+def hush(stream: TextIO) -> None:
+    """Send what is still said there to nobody: its reader has gone."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def log_file(path: Path) -> Progress:

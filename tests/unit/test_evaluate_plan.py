@@ -69,6 +69,14 @@ def test_metrics_of_the_tasks():
         task_metrics("classify", "recall of macros")
 
 
+@pytest.mark.parametrize(
+    ("task", "metric"), [("classify", "loss"), ("text", "chrf"), ("chat", "score")]
+)
+def test_a_metric_that_the_task_does_not_measure_is_refused(task: str, metric: str) -> None:
+    with pytest.raises(UsageError, match="E1007"):
+        task_metrics(task, metric)
+
+
 def test_power_before_training():
     found = plan_power("accuracy", 976)
     assert found["minimum_detectable_difference"] == pytest.approx(0.029, abs=5e-4)

@@ -1,6 +1,7 @@
 """What a run prints: sparkline, duration, numbers, plain and live lines."""
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.train_fixture import BASE, settings
 
-from fettle.progress import BARS, Progress, console, duration, log_file, number, sparkline
+from fettle.progress import BARS, Progress, console, duration, log_file, number, say, sparkline
 
 
 @pytest.mark.parametrize(
@@ -167,6 +168,14 @@ def test_settings_lines_are_readable() -> None:
 
 def test_quiet_says_nothing() -> None:
     assert console(quiet=True) is None
+
+
+def test_a_reader_that_has_gone_does_not_end_the_work() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as stream:
+        say("lost", stream)
+        say("nobody reads this either", stream)
 
 
 class Terminal(io.StringIO):

@@ -40,6 +40,13 @@ def test_every_auto_has_a_value_and_a_reason(task: str) -> None:
             assert setting.reason, f"{key} has no reason"
 
 
+def test_a_verdict_by_answers_needs_all_of_them() -> None:
+    data = data_facts("chat")
+    data = replace(data, num_rows={**data.num_rows, "holdout": 5_000})
+    assert resolved(data).generate_rows < 5_000
+    assert resolved(data, evaluate={"metric": "chrf"}).generate_rows == 5_000
+
+
 USER: dict[str, dict[str, Any]] = {
     "method": {"type": "lora", "rank": 4, "alpha": 5.0, "dropout": 0.1, "target_modules": ["q"]},
     "train": {

@@ -13,7 +13,7 @@ from fettle.recipe.recipe import Recipe
 from fettle.records.journal import Journal, read_events
 from fettle.records.run_directory import RunDirectory
 from fettle.stages.context import Context
-from fettle.stages.training import _memory_errors, _reserve_disk
+from fettle.stages.training import _reserve_disk, memory_errors
 
 
 @pytest.mark.parametrize(
@@ -25,19 +25,19 @@ from fettle.stages.training import _memory_errors, _reserve_disk
     ],
 )
 def test_out_of_memory_names_the_setting(error: BaseException) -> None:
-    with pytest.raises(OutOfMemory) as caught, _memory_errors(settings(micro_batch_tokens=512)):
+    with pytest.raises(OutOfMemory) as caught, memory_errors(settings(micro_batch_tokens=512)):
         raise error
     assert (caught.value.code, caught.value.exit_code) == ("E0605", 5)
     assert "train.micro_batch_tokens=256" in caught.value.hint
 
 
 def test_torch_really_says_it_so() -> None:
-    with pytest.raises(OutOfMemory), _memory_errors(settings()):
+    with pytest.raises(OutOfMemory), memory_errors(settings()):
         torch.empty(2**50, dtype=torch.uint8)
 
 
 def test_other_errors_pass() -> None:
-    with pytest.raises(RuntimeError, match="shapes"), _memory_errors(settings()):
+    with pytest.raises(RuntimeError, match="shapes"), memory_errors(settings()):
         raise RuntimeError("shapes do not fit")
 
 

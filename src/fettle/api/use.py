@@ -6,6 +6,7 @@ from typing import Any
 
 from fettle.api.recipes import Paths, as_paths
 from fettle.errors import UsageError
+from fettle.recipe.load import load_recipe
 from fettle.records.rows import Message
 from fettle.stages.diagnose import Diagnosis, diagnose
 from fettle.stages.use import (
@@ -39,7 +40,9 @@ def predict(run: str | Path, source: Paths, **options: Any) -> list[dict[str, An
             f"there is no option {sorted(unknown)[0]!r}",
             hint=f"known: {', '.join(PREDICT_KEYS)}",
         )
-    return list(predict_file(Path(run), as_paths(source), options))
+    paths = as_paths(source)
+    load_recipe({"data": {"path": paths, **options}})  # says what is wrong with a value
+    return list(predict_file(Path(run), paths, options))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Any
 import tokenizers
 import tokenizers.models
 
-from fettle.errors import BaseModelError, DataError
+from fettle.errors import BaseModelError, DataError, FettleError
 from fettle.records.run_directory import write_atomic
 
 NAMED_TOKENS = (
@@ -143,6 +143,8 @@ class Tokenizer:
             )
         try:
             backend = tokenizers.Tokenizer.from_buffer(path.read_bytes())
+        except FettleError:  # Ctrl-C may arrive right here
+            raise
         except Exception as error:  # the Rust side raises bare Exception
             raise _unreadable(path, error) from error
         config = _read_object(folder / CONFIG_FILE)

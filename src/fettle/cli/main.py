@@ -22,6 +22,7 @@ from fettle.cli.report import report
 from fettle.cli.resume import resume
 from fettle.cli.run import run
 from fettle.errors import FettleError, Interrupted, MachineError, OutOfMemory, UsageError
+from fettle.progress import hush
 from fettle.version import __version__
 
 KILLED = 130
@@ -81,7 +82,7 @@ def _run() -> int:
         return code if isinstance(code, int) else 0
     except BrokenPipeError:
         # The reader of our output has gone; nobody is left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        hush(sys.stdout)
         return 0
     except (KeyboardInterrupt, typer.Abort):
         return KILLED

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fettle.errors import FettleError, VerdictBelow
+from fettle.progress import hush, say
 
 if TYPE_CHECKING:
     from fettle.pipeline import Run
@@ -13,10 +14,13 @@ if TYPE_CHECKING:
 
 def fail(error: FettleError) -> int:
     """Print an error for people on stderr, and as JSON on stdout where --json was given."""
-    print(error, file=sys.stderr, flush=True)
+    talk(str(error))
     # A verdict below --require has its result on stdout already.
     if "--json" in sys.argv and not isinstance(error, VerdictBelow):
-        print_json(error.to_json())
+        try:
+            print_json(error.to_json())
+        except BrokenPipeError:
+            hush(sys.stdout)
     return error.exit_code
 
 
@@ -27,7 +31,7 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 def talk(text: str) -> None:
     """A line for people."""
-    print(text, file=sys.stderr, flush=True)
+    say(text, sys.stderr)
 
 
 def finish(run: "Run", as_json: bool, quiet: bool) -> None:

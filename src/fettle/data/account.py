@@ -179,6 +179,7 @@ def write_account(directory: Path, prepared: Prepared) -> None:
         "quarantine.jsonl": [_quarantine_line(*item) for item in prepared.quarantined],
     }
     with staged_directory(directory) as folder:
+        folder.chmod(0o700)  # it holds the rows, and `check` writes it outside of a run
         hashes = {}
         for name, records in files.items():
             content = b"".join(map(_line, records))

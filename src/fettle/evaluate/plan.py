@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fettle.errors import UsageError
 from fettle.metrics import find_metric
 from fettle.records.outcomes import SCHEMA
 from fettle.statistics.power import detectable_mean_difference, minimum_detectable_difference
@@ -37,6 +38,9 @@ TASK_METRICS = {
     "text": TaskMetrics("loss", (), ("perplexity",)),
 }
 
+MEASURED = {"classify": ("prediction",), "chat": ("loss", "prediction"), "text": ("loss",)}
+"""What the rows of a run bring, by task; see ``Metric.needs``."""
+
 
 def task_metrics(task: str, primary: str | None = None) -> TaskMetrics:
     """The metrics of a task; a primary that the user chose takes the default's place.
@@ -49,11 +53,18 @@ def task_metrics(task: str, primary: str | None = None) -> TaskMetrics:
         Primary, secondary (without the primary) and display metrics.
 
     Raises:
-        UsageError: E1001 or E1002, an unknown metric or parameter.
+        UsageError: E1001 or E1002, an unknown metric or parameter; E1007, one that this task does
+            not measure.
     """
     default = TASK_METRICS[task]
     chosen = primary or default.primary
-    find_metric(chosen)
+    needed = find_metric(chosen).needs
+    if needed not in MEASURED[task]:
+        raise UsageError(
+            "E1007",
+            f"the metric {chosen} needs a {needed} for each row, which a {task} run has not",
+            hint=f"leave it out, or use one of {', '.join((default.primary, *default.secondary))}",
+        )
     others = (default.primary, *default.secondary)
     return TaskMetrics(chosen, tuple(name for name in others if name != chosen), default.display)
 

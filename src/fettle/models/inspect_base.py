@@ -89,8 +89,16 @@ def inspect_base(directory: Path, id: str, revision: str | None = None) -> BaseF
         The facts; sha256 is over the names and bytes of the weight files.
 
     Raises:
-        BaseModelError: E0502 to E0509; E0560, no tokenizer.json.
+        BaseModelError: E0502 to E0509; E0515, an adapter; E0560, no tokenizer.json.
     """
+    # transformers would follow this file to yet another model.
+    if (directory / "adapter_config.json").is_file():
+        raise BaseModelError(
+            "E0515",
+            f"{id} holds an adapter, not a whole model",
+            hint="merge it first with peft: AutoPeftModelForCausalLM.from_pretrained(DIR)"
+            ".merge_and_unload().save_pretrained(NEW_DIR), and copy the tokenizer files there",
+        )
     config = read_config(directory)
     header = read_weight_header(directory)
     if not (directory / "tokenizer.json").is_file():

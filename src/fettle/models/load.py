@@ -197,13 +197,6 @@ def _find_in_directory(
 ) -> BaseFacts:
     run = RunDirectory(path.parent if path.name == "model" else path)
     if not (run.recipe.is_file() or run.verdict.is_file()):
-        if is_adapter(path):
-            raise BaseModelError(
-                "E0515",
-                f"{id} holds an adapter, not a whole model",
-                hint="merge it first with peft: AutoPeftModelForCausalLM.from_pretrained(DIR)"
-                ".merge_and_unload().save_pretrained(NEW_DIR), and copy the tokenizer files there",
-            )
         return inspect_base(path, id)
     if not (run.model / MODEL_FILE).is_file():
         raise BaseModelError(

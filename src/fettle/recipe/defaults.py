@@ -121,11 +121,16 @@ def overlong(task: str) -> tuple[Literal["cut", "quarantine"], str]:
     return "quarantine", "half an answer teaches the model to stop in the middle"
 
 
-def generate_rows(data: DataFacts, machine: MachineFacts) -> tuple[int, str]:
-    """How many holdout rows are answered in full."""
+def generate_rows(
+    data: DataFacts, machine: MachineFacts, judged_by_answers: bool = False
+) -> tuple[int, str]:
+    """How many holdout rows are answered in full; all where the verdict rests on the answers."""
     if data.task != "chat":
         return 0, "only chat answers are generated"
-    rows = min(data.num_rows.get("holdout", 0), 200 if machine.device == "cpu" else 1000)
+    rows = data.num_rows.get("holdout", 0)
+    if judged_by_answers:
+        return rows, "the verdict rests on the answers to all holdout rows"
+    rows = min(rows, 200 if machine.device == "cpu" else 1000)
     return rows, "answers are slow to generate; the loss is measured on every holdout row"
 
 

@@ -164,7 +164,7 @@ class TrainSection(Section):
     evaluate_every: Annotated[Annotated[int, Field(ge=1)] | None, Auto] = None
     """Steps between looks at the validation rows."""
     patience: Annotated[Annotated[int, Field(ge=1)] | None, Auto] = None
-    """Looks without a better validation loss before training stops early."""
+    """Looks at the validation rows without a better value before training stops early."""
     threads: Annotated[Annotated[int, Field(ge=1)] | None, Auto] = None
     """Threads of the matrix products on a CPU."""
 

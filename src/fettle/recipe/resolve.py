@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from fettle.errors import IntegrityError
+from fettle.metrics import find_metric
 from fettle.recipe import defaults
 from fettle.recipe.recipe import Recipe, Section
 from fettle.records.facts import BaseFacts, DataFacts, MachineFacts
@@ -271,20 +272,22 @@ def _judge(
     default_metric: str,
 ) -> dict[str, Any]:
     judge, pick = recipe.evaluate, picker.pick
+    metric = pick(
+        "metric",
+        judge.metric,
+        lambda: (default_metric, f"the usual one for {data.task}"),
+        "default",
+    )
+    by_answers = find_metric(metric).needs == "prediction"
     return {
-        "metric": pick(
-            "metric",
-            judge.metric,
-            lambda: (default_metric, f"the usual one for {data.task}"),
-            "default",
-        ),
+        "metric": metric,
         "alpha_level": picker.fixed("alpha_level", judge, "alpha"),
         "minimum_difference": picker.fixed("minimum_difference", judge, "minimum_difference"),
         "resamples": picker.fixed("resamples", judge, "resamples"),
         "generate_rows": pick(
             "generate_rows",
             judge.generate_rows,
-            lambda: defaults.generate_rows(data, machine),
+            lambda: defaults.generate_rows(data, machine, by_answers),
             "default",
         ),
         "max_new_tokens": pick(

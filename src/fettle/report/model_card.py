@@ -95,7 +95,7 @@ def front_matter(contents: Contents) -> str:
         if not known:
             fields["license_name"] = plain(licence)[:100]
     base = _base_id(contents)
-    if HUB_ID.fullmatch(base):
+    if _from_hub(contents):
         fields["base_model"] = base
     fields["library_name"] = "peft" if contents.is_adapter else "transformers"
     fields["pipeline_tag"] = "text-classification" if task == "classify" else "text-generation"
@@ -106,6 +106,12 @@ def front_matter(contents: Contents) -> str:
 def _base_id(contents: Contents) -> str:
     found = mapping(contents.verdict.get("base")).get("id")
     return str(found or mapping(contents.facts.get("base")).get("id") or "")
+
+
+def _from_hub(contents: Contents) -> bool:
+    """Whether the base came from the hub, which gives a commit; models/x is a folder as well."""
+    base = mapping(contents.verdict.get("base"))
+    return bool(base.get("revision") and HUB_ID.fullmatch(_base_id(contents)))
 
 
 def _values(contents: Contents) -> dict[str, Any]:
@@ -124,8 +130,9 @@ def _values(contents: Contents) -> dict[str, Any]:
         "name": contents.root.resolve().name,
         "task": contents.task,
         "is_adapter": contents.is_adapter,
-        "base": base or "not recorded",
-        "base_is_local": bool(base) and not HUB_ID.fullmatch(base),
+        # A card is published: no folders.
+        "base": (base if _from_hub(contents) else Path(base).name) or "not recorded",
+        "base_is_local": bool(base) and not _from_hub(contents),
         "licence": str(facts.get("licence") or ""),
         "method": str(contents.value("method.type") or ("lora" if contents.is_adapter else "full")),
         "labels": labels,

@@ -288,12 +288,19 @@ def power_sentence(verdict: Mapping[str, Any]) -> str:
     if smallest is None:
         return ""
     metric = str(mapping(verdict.get("primary")).get("metric"))
-    return (
+    sentence = (
         f"Stated before training: with {count(power.get('n'))} rows, a true difference of "
         f"{metric_difference(metric, smallest, sign=False)} is found with "
         f"{percent(power.get('power'))} power (in that share of such experiments) at alpha "
-        f"{number(power.get('alpha')) or 0.05:g}, two-sided."
+        f"{number(power.get('alpha')) or 0.05:g}, two-sided"
     )
+    if number(power.get("discordance")) is not None:
+        sentence += (
+            f", if exactly one model is right on {percent(power.get('discordance'))} of the rows"
+        )
+    if number(power.get("clusters")) is not None:
+        sentence += "; rows that are alike within their groups would show less"
+    return f"{sentence}."
 
 
 def untested(contents: Contents) -> list[str]:

@@ -76,8 +76,10 @@ def tokenize_rows(context: Context, prepared: Prepared, base: BaseFacts) -> tupl
     for warning in () if template is None else template.verify():
         context.journal.note(warning)
     for result in results.values():
-        for row in result.quarantined:
-            prepared = move_to_quarantine(prepared, [row.row_id], row.reason)
+        reasons = {row.reason for row in result.quarantined}
+        for reason in sorted(reasons):
+            moved = [row.row_id for row in result.quarantined if row.reason == reason]
+            prepared = move_to_quarantine(prepared, moved, reason)
         prepared.findings.extend(result.findings)
     for side in SIDES:
         if not prepared.examples[side]:

@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from fettle.data.account import Prepared
 from fettle.data.features import fit_linear, fit_probe, nearest_answers
+from fettle.errors import UsageError
 from fettle.evaluate.baselines import (
     LINEAR,
     MAJORITY,
@@ -32,14 +33,15 @@ from fettle.inference.generate import generate
 from fettle.inference.predict import label_likelihoods, predict_labels, representations, row_losses
 from fettle.metrics import find_metric
 from fettle.models.inspect_base import hash_files
-from fettle.models.load import load_for_task
+from fettle.models.load import MODEL_FILE, load_for_task
 from fettle.models.save import LoadedModel, load_saved, weights_sha256
-from fettle.recipe.resolve import Settings
+from fettle.recipe.resolve import Settings, load_facts
 from fettle.records.facts import BaseFacts
 from fettle.records.journal import read_events
 from fettle.records.outcomes import SCHEMA, BaselineResult, Comparison, Prediction, Verdict
 from fettle.records.rows import Example
 from fettle.records.run_directory import (
+    RunDirectory,
     disk_errors,
     read_json,
     read_jsonl,
@@ -52,6 +54,8 @@ from fettle.stages.context import Context
 from fettle.stages.data import Tokens
 from fettle.train.train import TrainingResult
 
+NO_SEAL = "no seal was noted"
+"""No plan has this hash: one whose seal is gone from events.jsonl can't be trusted."""
 ZERO_SHOT_COST = 40_000
 """Most rows x labels that a decoder scores without training; fewer holdout rows are taken above."""
 
@@ -59,9 +63,21 @@ ZERO_SHOT_COST = 40_000
 def seal_plan(
     context: Context, settings: Settings, prepared: Prepared, base: BaseFacts
 ) -> dict[str, Any]:
-    """Fix metric, test, rows and baselines before anything is trained; write plan.json."""
+    """Fix metric, test, rows and baselines before anything is trained; write plan.json.
+
+    Raises:
+        UsageError: E1007, the verdict would rest on answers, and not all rows are answered.
+    """
     holdout = prepared.examples["holdout"]
     metrics = task_metrics(prepared.task, settings.metric)
+    by_answers = prepared.task == "chat" and find_metric(metrics.primary).needs == "prediction"
+    if by_answers and settings.generate_rows < len(holdout):
+        raise UsageError(
+            "E1007",
+            f"the metric {metrics.primary} needs an answer to each of the {len(holdout):,} holdout"
+            f" rows; evaluate.generate_rows is {settings.generate_rows:,}",
+            hint="leave evaluate.generate_rows out, or leave the metric out to judge by the loss",
+        )
     groups = [row.group or row.row_id for row in holdout]
     clusters = len(set(groups)) if len(set(groups)) < len(holdout) else None
     plan = make_plan(
@@ -130,9 +146,9 @@ def evaluate_run(
         plan,
         base_arm,
         tuned_arm,
-        sealed_sha256=sealed_hash(context),
+        sealed_sha256=sealed_hash(context) or NO_SEAL,
         expected_row_ids={row.row_id for row in prepared.examples["holdout"]},
-        train_row_ids={row.row_id for row in tokens.train},
+        train_row_ids={row.row_id for row in tokens.train} | trained_before(base),
         baselines=baselines,
         holdout={
             "rows": len(prepared.examples["holdout"]),
@@ -225,17 +241,22 @@ def _answers(
     answers: dict[str, str] = {}
     if tokens.template is not None and settings.generate_rows:
         chosen = _chosen(list(examples.values()), settings)
-        prompts = [tokens.template.render_prompt(row.messages[:-1], row.tools) for row in chosen]
+        prompts = {
+            row.row_id: tokens.template.render_prompt(row.messages[:-1], row.tools)
+            for row in chosen
+        }
+        # Of a row that was cut, the last prompt alone may be longer than the base can read.
+        prompts = {key: ids for key, ids in prompts.items() if len(ids) < tokens.max_length}
         written = generate(
             model,
-            prompts,
+            list(prompts.values()),
             settings.max_new_tokens,
             set(tokens.template.stop_ids),
             pad_id,
         )
         answers = {
-            row.row_id: tokens.tokenizer.decode(ids).strip()
-            for row, ids in zip(chosen, written, strict=True)
+            row_id: tokens.tokenizer.decode(ids).strip()
+            for row_id, ids in zip(prompts, written, strict=True)
         }
     sums: dict[str, tuple[float, int]] = {}
     losses = row_losses(model, tokens.holdout, pad_id, settings.micro_batch_tokens)
@@ -265,15 +286,10 @@ def _base_arm(
     note: Any,
 ) -> list[Prediction]:
     """Arm A: the incumbent, the untouched base, or for classify a linear probe on the base."""
-    if base.incumbent_run is not None:
+    incumbent = _incumbent(base, prepared)
+    if incumbent is not None:
         note(f"the base arm is the run {base.incumbent_run}")
-        return _answers(
-            load_saved(Path(base.incumbent_run) / "model", note),
-            settings,
-            prepared,
-            tokens,
-            device,
-        )
+        return _answers(load_saved(incumbent, note), settings, prepared, tokens, device)
     model = load_for_task(base, prepared.task, prepared.labels, tokens.tokenizer.pad_id)
     if prepared.task != "classify":
         untouched = LoadedModel(model, tokens.tokenizer, tokens.template, {})
@@ -297,6 +313,39 @@ def _base_arm(
         _labelled(examples[row.row_id], dict(zip(probe.labels, scores.tolist(), strict=True)))
         for row, scores in zip(tokens.holdout, probe.predict_proba(features[2]), strict=True)
     ]
+
+
+def trained_before(base: BaseFacts) -> set[str]:
+    """Rows that the earlier run behind this base, and the runs before it, chose weights on."""
+    found: set[str] = set()
+    run = base.incumbent_run
+    while run is not None:
+        place = RunDirectory(Path(run))
+        splits = place.data / "splits.jsonl"
+        if splits.is_file():
+            found |= {
+                row["row_id"]
+                for row in read_jsonl(splits)
+                if row["split"] in ("train", "validation")
+            }
+        run = (
+            load_facts(place.resolved.read_text(encoding="utf-8"))["base"].get("incumbent_run")
+            if place.resolved.is_file()
+            else None
+        )
+    return found
+
+
+def _incumbent(base: BaseFacts, prepared: Prepared) -> Path | None:
+    """The model of the earlier run, where it can answer these rows: same task, some same label."""
+    if base.incumbent_run is None:
+        return None
+    model = Path(base.incumbent_run) / "model"
+    meta = read_json(model / MODEL_FILE)
+    if meta["task"] != prepared.task:
+        return None
+    shares = prepared.task != "classify" or not set(meta["labels"]).isdisjoint(prepared.labels)
+    return model if shares else None
 
 
 def _baselines(

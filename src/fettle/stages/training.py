@@ -68,7 +68,7 @@ def train_model(
         f"training {trainable:,} of {total:,} parameters in {settings.num_steps:,} steps"
     )
     with context.stop.wait():
-        with _memory_errors(settings):
+        with memory_errors(settings):
             result = train(
                 model,
                 tokens.train,
@@ -92,7 +92,8 @@ def train_model(
 
 
 @contextmanager
-def _memory_errors(settings: Settings) -> Iterator[None]:
+def memory_errors(settings: Settings) -> Iterator[None]:
+    """Turn what torch says when memory is short into OutOfMemory, E0605."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:

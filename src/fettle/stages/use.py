@@ -20,13 +20,14 @@ from fettle.data.detect import Layout
 from fettle.data.normalize import digest_of, normalize, row_id_of
 from fettle.data.read import read
 from fettle.data.tokenize import tokenize_classify
-from fettle.errors import DataError, UsageError
+from fettle.errors import DataError, IntegrityError, UsageError
 from fettle.inference.generate import generate, stream
 from fettle.inference.predict import predict_labels
 from fettle.models.load import find_base, load_for_task
 from fettle.models.machine import probe_device
 from fettle.models.save import load_saved
 from fettle.recipe.recipe import BaseSection, DataSection
+from fettle.recipe.resolve import load_facts
 from fettle.records.rows import Example, Message, RawRow
 from fettle.records.run_directory import RunDirectory, read_json
 
@@ -90,10 +91,26 @@ def load_speaker(run: Path, max_new_tokens: int | None = None) -> Speaker:
 
 
 def load_base_speaker(run: Path, tuned: Speaker) -> Speaker:
-    """The base that a run started from, with the same template and limits."""
-    meta = read_json(_finished(run).model / "fettle.json")
-    section = BaseSection(id=meta["base"]["id"], revision=meta["base"]["revision"])
+    """The base that a run started from, with the same template and limits.
+
+    Raises:
+        IntegrityError: E0907, its weights are others now.
+    """
+    before = load_facts(_finished(run).resolved.read_text(encoding="utf-8"))["base"]
+    # The id may be a folder relative to where the run was started.
+    local = Path(before["path"]).is_dir()
+    section = BaseSection(
+        id=before["path"] if local else before["id"],
+        revision=None if local else before["revision"],
+    )
     base = find_base(section, lambda line: None)
+    if base.sha256 != before["sha256"]:
+        raise IntegrityError(
+            "E0907",
+            f"the weights of the base {before['id']} have changed since {run} began",
+            where=base.path,
+            hint="put the base back as it was, or leave out --compare",
+        )
     model = load_for_task(base, "chat", (), tuned.tokenizer.pad_id).to(probe_device())
     return Speaker("base", model, tuned.tokenizer, tuned.template, tuned.max_new_tokens)
 
