@@ -54,7 +54,7 @@ demo: $(READY)  ## two small runs on our own data and the bundled base, offline
 	HF_HUB_OFFLINE=1 $(BIN)/fettle run examples/customer-service/recipe.yaml --out runs/customer-service
 
 lint: $(READY)  ## style, types, layers, spelling
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import typer.main
-from fettle.cli.main import app
 
+from fettle.cli.main import app
 from fettle.recipe.keys import recipe_reference
 
 UPDATE = (
