@@ -36,9 +36,11 @@ def talk(text: str) -> None:
 
 def finish(run: "Run", as_json: bool, quiet: bool) -> None:
     """The result of a run on stdout, and what to do next."""
+    # On one terminal the progress has shown the verdict a line above.
+    shown = not quiet and sys.stdout.isatty() and sys.stderr.isatty()
     if as_json:
         print_json(run.verdict.to_json())
-    else:
+    elif not shown:
         print(run.verdict.headline or run.verdict.verdict, flush=True)
     if quiet:
         return
