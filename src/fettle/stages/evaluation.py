@@ -32,6 +32,7 @@ from fettle.evaluate.verdict import decide
 from fettle.inference.generate import generate
 from fettle.inference.predict import label_likelihoods, predict_labels, representations, row_losses
 from fettle.metrics import find_metric
+from fettle.models.forward import autocast
 from fettle.models.inspect_base import hash_files
 from fettle.models.load import MODEL_FILE, load_for_task
 from fettle.models.save import LoadedModel, load_saved, weights_sha256
@@ -296,10 +297,11 @@ def _base_arm(
         return _answers(untouched, settings, prepared, tokens, device)
     model.to(device)
     pad_id = tokens.tokenizer.pad_id or 0
-    features = [
-        representations(model, rows, pad_id, settings.micro_batch_tokens)
-        for rows in (tokens.train, tokens.validation, tokens.holdout)
-    ]
+    with autocast(settings.dtype, device):
+        features = [
+            representations(model, rows, pad_id, settings.micro_batch_tokens)
+            for rows in (tokens.train, tokens.validation, tokens.holdout)
+        ]
     names = prepared.labels
     probe = fit_probe(
         features[0],

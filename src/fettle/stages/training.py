@@ -18,6 +18,7 @@ from fettle.inference.predict import predict_labels, row_losses
 from fettle.metrics import find_metric
 from fettle.metrics.metric import metric_value
 from fettle.models.adapters import apply_lora, count_parameters
+from fettle.models.forward import autocast
 from fettle.models.load import load_for_task
 from fettle.models.machine import seed_everything
 from fettle.models.save import save_model
@@ -76,7 +77,7 @@ def train_model(
                 device=device,
                 pad_id=pad_id,
                 checkpoints=context.directory.checkpoints,
-                validate=_validator(model, settings, prepared, tokens, pad_id),
+                validate=_validator(model, settings, prepared, tokens, pad_id, device),
                 emit=context.journal.emit,
                 stop_requested=lambda: context.stop.requested,
             )
@@ -110,17 +111,22 @@ def memory_errors(settings: Settings) -> Iterator[None]:
 
 
 def _validator(
-    model: nn.Module, settings: Settings, prepared: Prepared, tokens: Tokens, pad_id: int
+    model: nn.Module,
+    settings: Settings,
+    prepared: Prepared,
+    tokens: Tokens,
+    pad_id: int,
+    device: str,
 ) -> Callable[[], Validation]:
     """Measures the model on the validation rows: the primary metric where it is cheap, else the
-    loss."""
+    loss. Matrix products run in the dtype of training: these looks choose, they do not judge."""
     rows = tokens.validation
     if settings.task != "classify":
 
         def by_loss() -> Validation:
-            sums, counts = zip(
-                *row_losses(model, rows, pad_id, settings.micro_batch_tokens), strict=True
-            )
+            with autocast(settings.dtype, device):
+                losses = row_losses(model, rows, pad_id, settings.micro_batch_tokens)
+            sums, counts = zip(*losses, strict=True)
             loss = sum(sums) / sum(counts)
             return Validation(loss, "loss", loss, higher_is_better=False)
 
@@ -129,7 +135,10 @@ def _validator(
     metric = find_metric(settings.metric)
 
     def by_metric() -> Validation:
-        found = predict_labels(model, rows, prepared.labels, pad_id, settings.micro_batch_tokens)
+        with autocast(settings.dtype, device):
+            found = predict_labels(
+                model, rows, prepared.labels, pad_id, settings.micro_batch_tokens
+            )
         references = [prepared.labels[row.label or 0] for row in rows]
         predictions = [
             Prediction(row.row_id, max(p, key=p.__getitem__), reference, probabilities=p)
