@@ -125,7 +125,7 @@ def test_unknown_key_far_from_all_lists_the_known_ones() -> None:
         ("train: {learning_rate: .inf}", "train.learning_rate is inf; allowed is a number"),
         ("train: {schedule: auto}", "'auto'; allowed is one of linear, cosine, constant"),
         ("method: {target_modules: [1]}", "method.target_modules is 1; allowed is a list of texts"),
-        ("task: sing", "task is 'sing'; allowed is one of classify, chat, text or auto"),
+        ("task: sing", "task is 'sing'; allowed is one of classify, regress, chat, text or auto"),
         ("method: [lora]", "method is ['lora']; allowed is a section"),
         ("data.path: a.csv", "unknown key data.path at the top level; path belongs under data"),
         ("base: {revision: 12e456}", "Without quotes it is read as a number"),

@@ -48,7 +48,21 @@ def test_a_verdict_by_answers_needs_all_of_them() -> None:
 
 
 USER: dict[str, dict[str, Any]] = {
-    "method": {"type": "lora", "rank": 4, "alpha": 5.0, "dropout": 0.1, "target_modules": ["q"]},
+    "method": {
+        "type": "lora",
+        "layers": 3,
+        "rank": 4,
+        "alpha": 5.0,
+        "dropout": 0.1,
+        "target_modules": ["q"],
+        "rslora": True,
+        "dora": True,
+        "init": "gaussian",
+        "plus_ratio": 8.0,
+        "rank_pattern": {"q": 2},
+        "alpha_pattern": {"q": 3.0},
+        "options": {"x": 1},
+    },
     "train": {
         "learning_rate": 1e-3,
         "batch_size": 3,
@@ -60,6 +74,11 @@ USER: dict[str, dict[str, Any]] = {
         "max_gradient_norm": 2.0,
         "max_length": 64,
         "overlong": "cut",
+        "answers": "last",
+        "class_weights": "balanced",
+        "padding_free": True,
+        "shared_prefix": True,
+        "compile": True,
         "micro_batch_tokens": 100,
         "evaluate_every": 5,
         "checkpoint_every": 6,

@@ -114,6 +114,21 @@ def micro_batch_tokens(base: BaseFacts, machine: MachineFacts) -> tuple[int, str
     return tokens, f"activations of about {tokens * per_token / 2**20:.0f} MiB"
 
 
+def padding_free(base: BaseFacts) -> tuple[bool, str]:
+    """Where the architecture can be computed without padding."""
+    return False, "not yet"
+
+
+def shared_prefix(data: DataFacts, base: BaseFacts) -> tuple[bool, str]:
+    """Where the rows have a beginning in common that is worth it."""
+    return False, "not yet"
+
+
+def compile(machine: MachineFacts) -> tuple[bool, str]:
+    """Only where the run is long enough to win back the time of compiling."""
+    return False, "not yet"
+
+
 def overlong(task: str) -> tuple[Literal["cut", "quarantine"], str]:
     """What to do with a row that the base can't read whole."""
     if task == "classify":

@@ -100,6 +100,9 @@ def _describe(schema: Mapping[str, Any]) -> str:
         return "one of " + ", ".join(f"`{value}`" for value in schema["enum"])
     if schema.get("type") == "array":
         return "a list of " + _TYPE_NAMES.get(schema["items"]["type"], "values") + "s"
+    if schema.get("type") == "object":
+        inner = schema.get("additionalProperties")
+        return "a table of " + (_describe(inner) if isinstance(inner, Mapping) else "any values")
     text = _TYPE_NAMES[schema["type"]]
     bounds = [
         f"{word} {schema[name]:g}"

@@ -43,7 +43,7 @@ listed = BeforeValidator(_listed)
 
 Paths = Annotated[list[str], listed]
 
-Task = Literal["classify", "chat", "text"]
+Task = Literal["classify", "regress", "chat", "text"]
 
 
 class Section(BaseModel):
@@ -75,7 +75,9 @@ class DataSection(Section):
     text: AutoStr = None
     """Column with the input text (classify, text)."""
     label: AutoStr = None
-    """Column with the class (classify)."""
+    """Column with the class (classify) or the number (regress)."""
+    label_separator: str | None = Field(default=None, min_length=1)
+    """classify: what stands between two labels of a row; makes it a multi-label task."""
     prompt: AutoStr = None
     """Column with the question or instruction (chat)."""
     completion: AutoStr = None
@@ -122,8 +124,11 @@ class BaseSection(Section):
 class MethodSection(Section):
     """What is trained."""
 
-    type: Annotated[Literal["full", "lora"] | None, Auto] = None
-    """All weights, or a low-rank adapter beside them."""
+    type: Annotated[str | None, Auto] = None
+    """full (all weights), lora (a low-rank adapter beside them), last_n (the last blocks and the
+    head), or the name of another method of peft, such as ia3."""
+    layers: int = Field(default=2, ge=1)
+    """last_n: how many of the last blocks are trained."""
     rank: Annotated[Annotated[int, Field(ge=1, le=1024)] | None, Auto] = None
     """lora: width of the adapter."""
     alpha: Annotated[Annotated[float, Field(gt=0)] | None, Auto] = None
@@ -131,7 +136,22 @@ class MethodSection(Section):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """lora: share of the adapter's inputs that are dropped in training."""
     target_modules: Annotated[list[str] | None, Auto] = None
-    """lora: names of the linear layers that get an adapter; auto takes all but the head."""
+    """lora: names of the linear layers that get an adapter; "attention" and "mlp" stand for those
+    of one kind; auto takes all but the head."""
+    rslora: bool = False
+    """lora: multiply the adapter's output by alpha / sqrt(rank) instead."""
+    dora: bool = False
+    """lora: train the length of each weight column apart from its direction."""
+    init: Literal["default", "gaussian", "orthogonal", "pissa", "olora"] = "default"
+    """lora: how the adapter begins; pissa and olora begin at the base's main directions."""
+    plus_ratio: float = Field(default=1.0, ge=1)
+    """lora: the B matrices learn at this many times the rate (LoRA+); 1 = the same."""
+    rank_pattern: dict[str, Annotated[int, Field(ge=1, le=1024)]] = {}
+    """lora: another rank for modules whose name ends with, or matches, the key."""
+    alpha_pattern: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """lora: another alpha for modules whose name ends with, or matches, the key."""
+    options: dict[str, Any] = {}
+    """Another method of peft: fields of its own config, passed on as they are."""
 
 
 class TrainSection(Section):
@@ -155,10 +175,21 @@ class TrainSection(Section):
     """A gradient that is longer than this is scaled down to it."""
     max_length: Annotated[Annotated[int, Field(ge=8)] | None, Auto] = None
     """Tokens; rows over it are counted and handled by ``overlong``."""
-    overlong: Annotated[Literal["error", "quarantine", "cut"] | None, Auto] = None
-    """What to do with a row that is longer than max_length; a cut is always reported."""
+    overlong: Annotated[Literal["error", "quarantine", "split", "cut"] | None, Auto] = None
+    """What to do with a row that is longer than max_length; split makes several rows of it at the
+    borders of turns; a cut is always reported."""
+    answers: Literal["all", "last"] = "all"
+    """chat: train every answer of a conversation, or only the last."""
+    class_weights: Literal["none", "balanced"] | dict[str, Annotated[float, Field(ge=0)]] = "none"
+    """classify: weight of each label in the loss; balanced = inverse to its frequency."""
     micro_batch_tokens: Annotated[Annotated[int, Field(ge=8)] | None, Auto] = None
-    """Padded tokens per forward pass; a step is split into micro-batches of at most this."""
+    """Tokens per forward pass; a step is split into micro-batches of at most this."""
+    padding_free: Annotated[bool | None, Auto] = None
+    """Compute no padding: the rows of a micro-batch stand in one line, each attends to itself."""
+    shared_prefix: Annotated[bool | None, Auto] = None
+    """Compute the tokens with which all rows of a micro-batch begin only once."""
+    compile: Annotated[bool | None, Auto] = None
+    """Compile the blocks of the model with torch.compile; pays in long runs."""
     checkpoint_every: Annotated[Annotated[int, Field(ge=1)] | None, Auto] = None
     """Steps between checkpoints."""
     evaluate_every: Annotated[Annotated[int, Field(ge=1)] | None, Auto] = None

@@ -38,10 +38,18 @@ class Settings:
 
     task: str
     method: str
+    layers: int
     rank: int
     alpha: float
     dropout: float
     target_modules: tuple[str, ...] | None
+    rslora: bool
+    dora: bool
+    init: str
+    plus_ratio: float
+    rank_pattern: Mapping[str, int]
+    alpha_pattern: Mapping[str, float]
+    options: Mapping[str, Any]
     learning_rate: float
     batch_size: int
     epochs: float
@@ -52,7 +60,12 @@ class Settings:
     max_gradient_norm: float
     max_length: int
     overlong: str
+    answers: str
+    class_weights: str | Mapping[str, float]
     micro_batch_tokens: int
+    padding_free: bool
+    shared_prefix: bool
+    compile: bool
     evaluate_every: int
     checkpoint_every: int
     patience: int
@@ -82,6 +95,14 @@ KEYS = {
     "alpha": "method.alpha",
     "dropout": "method.dropout",
     "target_modules": "method.target_modules",
+    "layers": "method.layers",
+    "rslora": "method.rslora",
+    "dora": "method.dora",
+    "init": "method.init",
+    "plus_ratio": "method.plus_ratio",
+    "rank_pattern": "method.rank_pattern",
+    "alpha_pattern": "method.alpha_pattern",
+    "options": "method.options",
     "learning_rate": "train.learning_rate",
     "batch_size": "train.batch_size",
     "epochs": "train.epochs",
@@ -92,7 +113,12 @@ KEYS = {
     "max_gradient_norm": "train.max_gradient_norm",
     "max_length": "train.max_length",
     "overlong": "train.overlong",
+    "answers": "train.answers",
+    "class_weights": "train.class_weights",
     "micro_batch_tokens": "train.micro_batch_tokens",
+    "padding_free": "train.padding_free",
+    "shared_prefix": "train.shared_prefix",
+    "compile": "train.compile",
     "evaluate_every": "train.evaluate_every",
     "checkpoint_every": "train.checkpoint_every",
     "patience": "train.patience",
@@ -180,6 +206,18 @@ def _method(
         "dropout": picker.fixed("dropout", asked, "dropout"),
         "target_modules": tuple(targets) if targets else None,
         "dtype": pick("dtype", recipe.base.dtype, lambda: defaults.dtype(machine), "probed"),
+    } | {
+        name: picker.fixed(name, asked, name)
+        for name in (
+            "layers",
+            "rslora",
+            "dora",
+            "init",
+            "plus_ratio",
+            "rank_pattern",
+            "alpha_pattern",
+            "options",
+        )
     }
 
 
@@ -251,6 +289,18 @@ def _length(
         "overlong": pick(
             "overlong", train.overlong, lambda: defaults.overlong(data.task), "default"
         ),
+        "answers": picker.fixed("answers", train, "answers"),
+        "class_weights": picker.fixed("class_weights", train, "class_weights"),
+        "padding_free": pick(
+            "padding_free", train.padding_free, lambda: defaults.padding_free(base), "default"
+        ),
+        "shared_prefix": pick(
+            "shared_prefix",
+            train.shared_prefix,
+            lambda: defaults.shared_prefix(data, base),
+            "default",
+        ),
+        "compile": pick("compile", train.compile, lambda: defaults.compile(machine), "default"),
         "micro_batch_tokens": pick(
             "micro_batch_tokens",
             train.micro_batch_tokens,
