@@ -19,30 +19,35 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fettle.chat.builtin import BUILTIN
 from fettle.data.account import Prepared
-from fettle.errors import IntegrityError, Interrupted, UsageError
+from fettle.errors import FettleError, IntegrityError, Interrupted, UsageError
 from fettle.evaluate.plan import task_metrics
 from fettle.models.catalog import STARTER
+from fettle.models.check_method import check_method
+from fettle.models.inspect_base import described_by, hash_files
 from fettle.models.load import MODEL_FILE, find_base
 from fettle.models.machine import probe_machine
+from fettle.recipe.estimate import estimate
 from fettle.recipe.load import dump_recipe, load_recipe
 from fettle.recipe.recipe import Recipe
 from fettle.recipe.resolve import Settings, load_facts, load_settings, resolve
 from fettle.records.facts import BaseFacts, MachineFacts
-from fettle.records.journal import Journal, Listener
+from fettle.records.journal import Journal, Listener, read_events
 from fettle.records.outcomes import SCHEMA, Verdict
 from fettle.records.run_directory import RunDirectory, read_json, write_atomic, write_json
 from fettle.report import write_card, write_report
 from fettle.stages.context import Context
 from fettle.stages.data import Tokens, data_facts, read_rows, tokenize_rows
 from fettle.stages.evaluation import evaluate_run, load_verdict, seal_plan, sealed_hash
+from fettle.stages.probing import check_memory, probe_training
 from fettle.stages.training import memory_errors, train_model
 from fettle.train.train import TrainingResult
 from fettle.version import __version__
@@ -81,10 +86,11 @@ def run(recipe: Recipe, directory: Path, listeners: Sequence[Listener] = ()) -> 
         UsageError: E0110 in use, E0111 the directory holds a run already.
         Interrupted: E0604; ``resume`` goes on.
         FettleError: what the stages say. Before training nothing of value exists yet: the
-            directory is taken away again, and the same command can be given with the fix.
+            directory is taken away again, and the same command can be given with the fix. Only
+            after an error of fettle itself recipe, events and log stay, with the trace.
     """
     place = RunDirectory(directory)
-    if place.root.exists() and (not place.root.is_dir() or any(place.root.iterdir())):
+    if place.root.exists() and (not place.root.is_dir() or _holds_something(place.root)):
         raise UsageError(
             "E0111",
             f"{directory} is there already and is not empty",
@@ -98,8 +104,11 @@ def run(recipe: Recipe, directory: Path, listeners: Sequence[Listener] = ()) -> 
             return _carry_out(recipe, place, listeners)
         except Interrupted:
             raise
-        except Exception:
-            if not (place.checkpoints.exists() or place.model.exists()):
+        except Exception as error:
+            begun = place.checkpoints.exists() or place.model.exists()
+            if _is_bug(error):
+                _keep_trace(place, error, listeners, begun)
+            elif not begun:
                 _take_away(place.root, made)
             raise
 
@@ -142,8 +151,8 @@ def judge_again(directory: Path, listeners: Sequence[Listener] = ()) -> Run:
         raise UsageError(
             "E0112",
             f"{directory} holds no trained model",
-            hint=f"name a finished run; one that was stopped goes on with `fettle resume"
-            f" {directory}`",
+            hint="name a finished run, or a .jsonl file of predictions; a run that was stopped goes"
+            f" on with `fettle resume {directory}`",
         )
     with place.locked():
         return _carry_out(load_recipe(place.recipe), place, listeners, again=True)
@@ -182,6 +191,7 @@ def _prepare(
         rows = read_rows(context)
     with _stage(context, "base"):
         base = _base(context)
+        check_method(context.recipe.method, base, rows.task)
         context.journal.emit("base", asdict(base))
     with _stage(context, "data"):
         prepared, tokens = tokenize_rows(context, rows, base)
@@ -193,26 +203,49 @@ def _prepare(
 
 
 def _base(context: Context) -> BaseFacts:
-    """The base; a resumed run goes on from the very weights that it began with.
+    """The base; a resumed run goes on from the very files that it began with.
 
     Raises:
-        IntegrityError: E0907, they are others now.
+        IntegrityError: E0907 the weights are others now, E0914 config, tokenizer or template are.
     """
-    section, place = context.recipe.base, context.directory
-    if not place.resolved.is_file():
-        return find_base(section, context.journal.note)
-    before = load_facts(place.resolved.read_text(encoding="utf-8"))["base"]
+    section = context.recipe.base
+    before = _base_of_start(context.directory)
     # A branch of a hub may have moved on since.
-    pinned = section.model_copy(update={"revision": before["revision"] or section.revision})
-    base = find_base(pinned, context.journal.note)
+    revision = (before or {}).get("revision") or section.revision
+    base = find_base(section.model_copy(update={"revision": revision}), context.journal.note)
+    named = section.chat_template
+    own = (Path(named),) if named and named not in BUILTIN and Path(named).is_file() else ()
+    base = replace(base, files_sha256=hash_files((*described_by(Path(base.path)), *own)))
+    if before is None:
+        return base
+    hint = "put the base back as it was, or start a new run with another --out"
     if base.sha256 != before["sha256"]:
         raise IntegrityError(
             "E0907",
             f"the weights of the base {base.id} have changed since this run began",
             where=base.path,
-            hint="put the base back as it was, or start a new run with another --out",
+            hint=hint,
+        )
+    if base.files_sha256 != (before.get("files_sha256") or base.files_sha256):
+        raise IntegrityError(
+            "E0914",
+            f"config, tokenizer or chat template of the base {base.id} have changed since this run"
+            " began",
+            where=", ".join(map(str, (base.path, *own))),
+            why="The rows were read with the files as they were",
+            hint=hint,
         )
     return base
+
+
+def _base_of_start(place: RunDirectory) -> Mapping[str, Any] | None:
+    """What was written of the base before anything was made with it; None when nothing was."""
+    if place.resolved.is_file():
+        return load_facts(place.resolved.read_text(encoding="utf-8"))["base"]
+    if not (place.data / "manifest.json").is_file():
+        return None
+    said = [event for event in read_events(place.events) if event.get("event") == "base"]
+    return said[-1] if said else None
 
 
 def _sealed(context: Context) -> bool:
@@ -232,8 +265,12 @@ def _settings(
         return load_settings(place.resolved.read_text(encoding="utf-8")), machine
     machine = probe_machine(place.root)
     data = data_facts(prepared, tokens)
-    metric = task_metrics(prepared.task, context.recipe.evaluate.metric).primary
+    metric = task_metrics(prepared.judged_as, context.recipe.evaluate.metric).primary
     settings = resolve(context.recipe, data, base, machine, metric)
+    cost = probe_training(settings, base, prepared, tokens, machine)
+    if cost is not None:
+        settings = resolve(context.recipe, data, base, machine, metric, cost)
+        check_memory(estimate(settings, data, cost), machine, settings)
     write_json(place.environment, _environment(machine))
     facts = {
         "base": asdict(base),
@@ -245,6 +282,9 @@ def _settings(
         "settings",
         {"values": {key: asdict(setting) for key, setting in settings.settings.items()}},
     )
+    if cost is not None:
+        needs = estimate(settings, data, cost)
+        context.journal.emit("estimate", asdict(needs) | {"trials": list(cost.trials)})
     return settings, machine
 
 
@@ -283,13 +323,51 @@ def _sweep(place: RunDirectory) -> None:
             path.unlink(missing_ok=True)
 
 
-def _take_away(root: Path, made: Sequence[Path]) -> None:
-    """Undo the making of a run directory: its content, and the folders that were made for it."""
+def _is_bug(error: Exception) -> bool:
+    """Whether the error is fettle's own (exit 1), not the input's or the machine's."""
+    if isinstance(error, FettleError):
+        return error.exit_code == 1
+    return not isinstance(error, OSError | MemoryError)
+
+
+def _keep_trace(
+    place: RunDirectory, error: Exception, listeners: Sequence[Listener], begun: bool
+) -> None:
+    """Write down what happened; before training nothing else but recipe and log is kept."""
+    if not begun:
+        _empty(place.root, keep=(place.recipe.name, place.events.name, place.log.name))
+    journal = Journal(place.events, listeners)
+    journal.emit(
+        "error",
+        {
+            "message": f"{type(error).__name__}: {error}",
+            "trace": "".join(traceback.format_exception(error)),
+        },
+    )
+    journal.note(f"the trace of this error is in {place.events}, under the event error")
+
+
+def _empty(root: Path, keep: Collection[str] = ()) -> None:
     for path in list(root.iterdir()):
+        if path.name in keep:
+            continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def _holds_something(root: Path) -> bool:
+    """Whether there is more than what a kill before the first file of a run leaves."""
+    return any(
+        path.name != ".lock" and not path.name.startswith(".recipe.yaml.tmp-")
+        for path in root.iterdir()
+    )
+
+
+def _take_away(root: Path, made: Sequence[Path]) -> None:
+    """Undo the making of a run directory: its content, and the folders that were made for it."""
+    _empty(root)
     for folder in made:
         if any(folder.iterdir()):
             return

@@ -14,6 +14,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TextIO
 
+from fettle.records.run_directory import disk_errors
+
 BARS = "▁▂▃▄▅▆▇█"
 LINE_EVERY = 10.0
 """Seconds between two plain lines about steps."""
@@ -54,6 +56,8 @@ class Progress:
                 self._say("" if number else "recipe", line)
         elif kind == "plan":
             self._say("plan", _plan(event))
+        elif kind == "estimate":
+            self._say("", estimate_line(event))
         elif kind == "step":
             self._step(event)
         elif kind == "validation":
@@ -132,7 +136,10 @@ def log_file(path: Path) -> Progress:
     """The same lines in a file."""
 
     def write(line: str) -> None:
-        with path.open("a", encoding="utf-8", errors="backslashreplace") as handle:
+        with (
+            disk_errors(path),
+            path.open("a", encoding="utf-8", errors="backslashreplace") as handle,
+        ):
             handle.write(f"{time.strftime('%H:%M:%S')} {line}\n")
 
     return Progress(write)
@@ -224,6 +231,14 @@ def _settings(values: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
 
 
+def estimate_line(needs: Mapping[str, Any]) -> str:
+    """Memory and time that training will take."""
+    return (
+        f"needs {needs['memory_bytes'] / 2**30:.1f} GiB of memory; training takes about"
+        f" {duration(needs['training_seconds'])}, unless it stops early"
+    )
+
+
 def number(value: Any) -> str:
     """A value as people write it: 2e-4, 32, 6."""
     if not isinstance(value, float):
@@ -238,6 +253,12 @@ def _plan(event: Mapping[str, Any]) -> str:
     power = event["power"]
     found = power.get("minimum_detectable_difference")
     sealed = f"sealed {event['sha256'][:12]}"
+    if found is None and "standardized" in power:
+        return (
+            f"{sealed}; {power['n']:,} holdout rows can show a mean difference of about"
+            f" {power['standardized']:.2f} standard deviations of the rows' differences at"
+            f" {100 * power['power']:.0f} % power (that spread is known only after training)"
+        )
     if found is None:
         return f"{sealed}; {power['n']:,} holdout rows"
     return (

@@ -20,6 +20,7 @@ from tests.command import (
 )
 
 from fettle import pipeline
+from fettle.records.journal import read_events
 
 pytestmark = pytest.mark.slow
 
@@ -118,6 +119,37 @@ def test_a_line_of_200_megabytes(fettle: Command, base: Path, tmp_path: Path) ->
     assert not (tmp_path / "runs").exists()
 
 
+DEEP = "[" * 100_000 + "]" * 100_000
+BAD_FILES: dict[str, tuple[str, str | bytes, tuple[str, ...], str, int]] = {
+    # name: file, content, the command before and after the file, code, exit
+    "deep predictions": ("p.jsonl", f'{{"row_id": {DEEP}}}\n', ("evaluate",), "E0302", 3),
+    "binary predictions": ("p.jsonl", bytes(range(256)) * 20, ("evaluate",), "E1003", 3),
+    "no predictions": ("p.jsonl", "", ("evaluate",), "E1003", 3),
+    "a table for predictions": ("p.jsonl", rows(9, 3), ("evaluate",), "E0302", 3),
+    "deep recipe": ("r.yaml", f"data: {{path: {DEEP}}}\n", ("run",), "E0202", 2),
+    "binary recipe": ("r.yaml", bytes(range(256)) * 20, ("run",), "E0201", 2),
+    "empty recipe": ("r.yaml", "", ("run",), "E0205", 2),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_bad_files_of_other_kinds(fettle: Command, tmp_path: Path, case: str) -> None:
+    name, content, words, code, exit_code = BAD_FILES[case]
+    assert_one_error(fettle(*words, write(tmp_path / name, content)), code, exit_code)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("content", [f'{{"a": {DEEP}}}'.encode(), bytes(range(256))])
+def test_damaged_files_of_the_base(
+    fettle: Command, tmp_path: Path, name: str, content: bytes
+) -> None:
+    folder = tiny_base(tmp_path / "base")
+    write(folder / name, content)
+    code = "E0561" if name == "tokenizer.json" else "E0505"
+    assert_one_error(run_with(fettle, tmp_path, folder), code, 2)
+
+
 def test_a_path_that_does_not_exist(fettle: Command, base: Path, tmp_path: Path) -> None:
     assert_one_error(fettle("run", "nowhere.csv", "--base", base), "E0130", 2)
     assert list(tmp_path.iterdir()) == []
@@ -196,6 +228,7 @@ USES: dict[str, tuple[tuple[str, ...], str]] = {
     "no recipe": (("run", "nowhere.yaml"), "E0201"),
     "resume without a run": (("resume", "runs/none"), "E0112"),
     "evaluate without a run": (("evaluate", "runs/none"), "E0112"),
+    "alpha of a run": (("evaluate", "runs/none", "--alpha", "0.1"), "E0117"),
     "predict without a run": (("predict", "runs/none", "x.csv"), "E0112"),
     "chat without a run": (("chat", "runs/none", "--prompt", "x"), "E0112"),
     "report without a run": (("report", "runs/none"), "E0120"),
@@ -338,10 +371,22 @@ def test_an_unexpected_exception_is_one_block(
     def broken(*values: object) -> None:
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr(pipeline, "probe_machine", broken)
-    outcome = run_with(fettle, tmp_path, base)
+    data = write_tickets(tmp_path / "x.csv")
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "probe_machine", broken)
+        short = ("--set", "train.max_steps=1", "--set", "evaluate.resamples=200")
+        outcome = fettle("run", data, "--base", base, "--out", "one", *short)
     assert_one_error(outcome, "E0001", 1)
     assert "FETTLE_DEBUG=1" in outcome.err
+    # What fettle itself did wrong leaves its trace, and nothing else: resume begins anew.
+    kept = {path.name for path in (tmp_path / "one").iterdir()}
+    assert kept - {".lock"} == {"recipe.yaml", "events.jsonl", "log.txt"}
+    (said,) = [e for e in read_events(tmp_path / "one" / "events.jsonl") if e["event"] == "error"]
+    assert said["message"] == "ZeroDivisionError: oh"
+    assert 'raise ZeroDivisionError("oh")' in said["trace"]
+    assert "one/events.jsonl" in outcome.err
+    assert "one/events.jsonl" in (tmp_path / "one" / "log.txt").read_text()
+    assert fettle("resume", "one", "--quiet").code == 0
 
 
 @pytest.mark.parametrize(

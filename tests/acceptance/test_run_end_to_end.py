@@ -746,3 +746,93 @@ def test_run_directory_names(place: Path) -> None:
     directory = RunDirectory(finished(place, "classify encoder full").directory.root)
     assert directory.is_run()
     assert read_json(directory.environment)["packages"]["torch"] == torch.__version__
+
+
+# --- what the verdict says of its holdout ------------------------------------------------------
+
+ONE_STEP = (*FAST, "train.max_steps=1")
+
+
+def test_next_months_rows_join_without_moving_the_old_ones(place: Path, tmp_path: Path) -> None:
+    earlier = finished(place, "classify encoder full").directory
+    old = {row["row_id"]: row["split"] for row in read_jsonl(earlier.data / "splits.jsonl")}
+    grown = write_tickets(tmp_path / "grown.csv", copies=5)
+    result = fettle.run(
+        grown,
+        base=earlier.root,
+        out=tmp_path / "next",
+        settings=ONE_STEP,
+        seed=7,
+        quiet=True,
+    )
+    rows = {row["row_id"]: row for row in read_jsonl(result.directory.data / "splits.jsonl")}
+    assert len(rows) == 200
+    assert {row_id: rows[row_id]["split"] for row_id in old} == old
+    assert {rows[row_id]["reason"] for row_id in old} == {"earlier_run"}
+    assert {row["reason"] for row in rows.values()} > {"earlier_run"}
+    assert result.verdict.verdict != "invalid", result.verdict.reason
+
+
+def test_rows_of_the_holdout_that_say_little_are_in_the_verdict(
+    place: Path, cli: Command, tmp_path: Path
+) -> None:
+    table = write_tickets(tmp_path / "all.csv").read_text().splitlines()[1:]
+    records = [f"{line},g{number % 30}\n" for number, line in enumerate(table)]
+    (tmp_path / "train.csv").write_text("text,label,who\n" + "".join(records[:90]))
+    long = f"{'word ' * 200},{table[0].rpartition(',')[2]},new\n"
+    broken = f",{table[0].rpartition(',')[2]},new\n"
+    held = [line.replace("My", "Our") for line in records[90:]]
+    (tmp_path / "test.csv").write_text("text,label,who\n" + "".join([*held, long, broken]))
+    outcome = cli(
+        "run", "train.csv", "--eval", "test.csv", "--group", "who", "--base", place / "encoder",
+        "--out", "run", *(word for item in ONE_STEP for word in ("--set", item)),
+        "--set", "train.overlong=quarantine", "--set", "train.max_length=100", "--quiet",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    train = {
+        row["group"]
+        for row in read_jsonl(tmp_path / "run/data/rows.jsonl")
+        if row["split"] == "train"
+    }
+    shared = sum(
+        row["group"] in train
+        for row in read_jsonl(tmp_path / "run/data/rows.jsonl")
+        if row["split"] == "holdout"
+    )
+    verdict = read(tmp_path / "run" / "verdict.json")
+    assert verdict["holdout"]["rows"] == 30
+    assert verdict["holdout"]["rows_with_train_group"] == shared > 20
+    assert verdict["holdout"]["left_out"] == {"empty": 1, "overlong": 1}
+    said = f"{shared} rows of the holdout share their group with training rows"
+    left = "2 rows of the holdout were left out (1 empty, 1 overlong)"
+    assert f"; {said}; {left}" in outcome.out
+    assert said in verdict["reason"]
+    report = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert left in report
+    assert "1 empty, 1 overlong" in report
+
+
+def test_another_base_meets_the_same_holdout(place: Path) -> None:
+    cases = ("classify encoder full", "classify decoder full")
+    holdouts = [read(finished(place, case).directory.verdict)["holdout"] for case in cases]
+    assert holdouts[0]["sha256"] == holdouts[1]["sha256"]
+    assert holdouts[0]["looks"] != holdouts[1]["looks"]
+
+
+def test_evaluate_measures_files_and_the_answers_of_a_run(place: Path, cli: Command) -> None:
+    run = finished(place, "classify encoder full").directory
+    verdict = read(run.verdict)
+    answers = run.evaluation / "predictions.tuned.jsonl"
+    for source in (answers, run.root):
+        outcome = cli("evaluate", source, "--metric", "accuracy", "--json")
+        assert outcome.code == 0, outcome.err
+        found = json.loads(outcome.out)
+        assert found["value"] == verdict["primary"]["tuned"]
+        assert (found["n"], found["interval"]) == (verdict["holdout"]["rows"], "Wilson")
+    outcome = cli("evaluate", answers, "--metric", "macro_f1")
+    assert outcome.out.startswith("macro_f1 ")
+    assert "95 % CI" in outcome.out
+    assert read(run.verdict) == verdict, "the verdict stays as it was"
+    assert_one_error(cli("evaluate", run.root, "--alpha", "0.1"), "E0117", 2)
+    assert_one_error(cli("evaluate", answers, "--metric", "score"), "E1009", 3)
+    assert_one_error(cli("evaluate", answers, "--alpha", "0.9"), "E1005", 2)

@@ -7,18 +7,21 @@ import pytest
 from rouge_score import rouge_scorer
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.significance import PairedTest
+from scipy import stats
 from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
     confusion_matrix,
     f1_score,
+    mean_absolute_error,
     precision_recall_fscore_support,
+    root_mean_squared_error,
 )
 
 from fettle.evaluate.contrast import contrast
 from fettle.metrics import find_metric
-from fettle.metrics.labels import confusion, per_class
-from fettle.records.outcomes import Prediction
+from fettle.metrics.labels import confusion, per_class, per_label
+from fettle.records.outcomes import Prediction, labels_as_text
 
 SENTENCE = (
     "the a cat dog sat ran on under mat house, quickly slowly. New York's 3.5 % über naïve 猫"
@@ -178,3 +181,67 @@ def resample_answers(rows):
         kept = [word for word in row.reference[0].split() if generator.random() < 0.7]
         found.append(Prediction(row.row_id, " ".join([*kept, "a"]), row.reference))
     return found
+
+
+def set_rows(seed, n=150, num_labels=5):
+    generator = np.random.default_rng(seed)
+    labels = [f"l{k}" for k in range(num_labels)]
+    truth = generator.random((n, num_labels)) < 0.3
+    said = np.where(generator.random((n, num_labels)) < 0.8, truth, ~truth)
+    rows = [
+        Prediction(str(i), *(labels_as_text(labels[k] for k in np.flatnonzero(x)) for x in pair))
+        for i, pair in enumerate(zip(said, truth, strict=True))
+    ]
+    return rows, said, truth, labels
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_metrics_of_label_sets_equal_sklearn(seed):
+    rows, said, truth, labels = set_rows(seed)
+    assert value("micro_f1", rows) == pytest.approx(f1_score(truth, said, average="micro"))
+    assert value("macro_f1", rows) == pytest.approx(f1_score(truth, said, average="macro"))
+    assert value("subset_accuracy", rows) == pytest.approx(accuracy_score(truth, said))
+    found = per_label(rows, labels)
+    expected = precision_recall_fscore_support(truth, said, zero_division=0)
+    for name, column in zip(("precision", "recall", "f1", "support"), expected, strict=True):
+        assert found[name] == pytest.approx(column)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e6])
+def test_metrics_of_numbers_equal_sklearn_and_scipy(scale):
+    generator = np.random.default_rng(4)
+    truth = np.round(generator.normal(10.0 * scale, 1.0, 80), 1)
+    said = truth + generator.normal(0.0, 0.7, 80).round(1)
+    rows = [
+        Prediction(str(i), repr(float(s)), repr(float(t)))
+        for i, (s, t) in enumerate(zip(said, truth, strict=True))
+    ]
+    assert value("mae", rows) == pytest.approx(mean_absolute_error(truth, said))
+    assert value("rmse", rows) == pytest.approx(root_mean_squared_error(truth, said))
+    assert value("pearson", rows) == pytest.approx(stats.pearsonr(said, truth).statistic, abs=1e-9)
+    assert value("spearman", rows) == pytest.approx(
+        stats.spearmanr(said, truth).statistic, abs=1e-9
+    )
+
+
+@pytest.mark.parametrize("name", ["mae", "rmse", "pearson", "spearman", "micro_f1"])
+def test_the_difference_of_two_arms_is_that_of_their_values(name):
+    if name == "micro_f1":
+        (first, *_), (second, *_) = set_rows(1), set_rows(1)
+        second = [Prediction(r.row_id, r.reference, r.reference) for r in second]
+    else:
+        generator = np.random.default_rng(5)
+        truth = generator.normal(0, 1, 60)
+        first, second = (
+            [
+                Prediction(str(i), repr(float(t + e)), repr(float(t)))
+                for i, (t, e) in enumerate(zip(truth, noise, strict=True))
+            ]
+            for noise in (generator.normal(0, 2, 60), generator.normal(0, 0.1, 60))
+        )
+    found = contrast(find_metric(name), first, second, num_resamples=300).comparison
+    assert found.base == pytest.approx(value(name, first), abs=1e-9)
+    assert found.tuned == pytest.approx(value(name, second), abs=1e-9)
+    assert found.p_value < 0.05
+    assert (found.difference > 0) == find_metric(name).higher_is_better
+    assert found.ci_low <= found.difference <= found.ci_high

@@ -8,6 +8,7 @@ from tests.train_fixture import PAD, chat_rows, decoder, encoder, label_rows
 from torch.nn.utils import clip_grad_norm_
 
 from fettle.models.forward import pad
+from fettle.models.packed import use_padding_free
 from fettle.records.tokens import Batch
 from fettle.train.loop import training_steps
 from fettle.train.objectives import OBJECTIVES
@@ -16,10 +17,13 @@ from fettle.train.optimizer import make_optimizer
 RATE, DECAY, CLIP, STEPS = 1e-3, 0.1, 0.5, 3
 
 
+@pytest.mark.parametrize("padding_free", [False, True])
 @pytest.mark.parametrize("task", ["chat", "classify"])
-def test_steps_equal_plain_transformers(task: str) -> None:
+def test_steps_equal_plain_transformers(task: str, padding_free: bool) -> None:
     make, rows = (decoder, chat_rows(8)) if task == "chat" else (encoder, label_rows(8))
     ours, theirs = make(), make()
+    if padding_free:
+        use_padding_free(ours)
     # One micro-batch: Adam scales rounding differences of tiny gradients up.
     micro = [Batch(tuple(rows))]
     records = list(
@@ -67,4 +71,11 @@ def test_steps_equal_plain_transformers(task: str) -> None:
     for (name, mine), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
         if name.endswith("key.bias"):
             continue  # softmax does not see it: its gradient is nothing but rounding
-        assert torch.allclose(mine, other, atol=1e-6, rtol=0), name
+        if not padding_free:
+            assert torch.allclose(mine, other, atol=1e-6, rtol=0), name
+            continue
+        # Sums in another order: where a gradient is near zero, Adam shows its rounding. One step
+        # moves a weight by 1e-3.
+        difference = (mine - other).detach().abs()
+        assert difference.max() < 3e-5, name
+        assert (difference > 1e-6).float().mean() < 0.005, name

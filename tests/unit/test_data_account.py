@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from fettle.data.account import (
     Prepared,
+    hash_holdout,
     load_account,
     move_to_quarantine,
     verify_conservation,
@@ -153,7 +154,7 @@ def test_the_order_of_rows_plays_no_part(
     two = prepare_text("data.jsonl", "\n".join(shuffled), group=group)
     assert {r.row_id: r.split for r in one.splits} == {r.row_id: r.split for r in two.splits}
     assert sides(one) == sides(two)
-    assert one.holdout_sha256() == two.holdout_sha256()
+    assert one.holdout_sha256 == two.holdout_sha256
 
 
 def test_the_row_id_is_the_same_in_csv_and_jsonl_and_after_cleaning() -> None:
@@ -233,3 +234,92 @@ def test_a_later_stage_moves_rows_to_quarantine_with_their_raw_fields(tmp_path: 
     assert moved_again.quarantined[1][0].fields["example"]["text"] == second.text
     write_account(tmp_path / "data", moved_again)
     assert load_account(tmp_path / "data").counts()["quarantine"] == 2
+
+
+def test_the_holdout_is_known_by_its_records_and_answers_alone(tmp_path: Path) -> None:
+    prepared = prepare_text("data.jsonl", "\n".join(jsonl(BASE)))
+    first = prepared.examples["holdout"][0]
+    # Another base may leave a row out or render it otherwise: it is the same holdout.
+    moved = move_to_quarantine(prepared, [first.row_id], "overlong")
+    assert moved.holdout_sha256 == prepared.holdout_sha256
+    write_account(tmp_path / "data", moved)
+    assert load_account(tmp_path / "data").holdout_sha256 == prepared.holdout_sha256
+    rows = prepared.examples["holdout"]
+    assert hash_holdout([replace(row, text="other") for row in rows]) == prepared.holdout_sha256
+    assert hash_holdout([*rows[1:], rows[0]]) == prepared.holdout_sha256
+    assert hash_holdout(rows[1:]) != prepared.holdout_sha256
+    assert hash_holdout([replace(rows[0], target="z"), *rows[1:]]) != prepared.holdout_sha256
+
+
+def test_holdout_rows_that_are_left_out_are_counted_by_reason(tmp_path: Path) -> None:
+    prepared = prepare_text("data.jsonl", "\n".join(jsonl(BASE)))
+    assert prepared.left_out == {}
+    held = [row.row_id for row in prepared.examples["holdout"][:2]]
+    train = [row.row_id for row in prepared.examples["train"][:3]]
+    moved = move_to_quarantine(prepared, [*held, *train], "overlong")
+    moved = move_to_quarantine(moved, [prepared.examples["holdout"][2].row_id], "empty")
+    assert moved.left_out == {"overlong": 2, "empty": 1}
+    write_account(tmp_path / "data", moved)
+    assert load_account(tmp_path / "data").left_out == moved.left_out
+    manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
+    assert manifest["holdout_left_out"] == moved.left_out
+
+
+def test_rows_of_a_given_holdout_that_can_not_be_read_are_left_out_too(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text("\n".join(jsonl(BASE)))
+    held = [
+        *jsonl([(f"new text {i}", "a", f"g{i}") for i in range(40)]),
+        "{",
+        *jsonl([("", "a", "")]),
+    ]
+    (tmp_path / "test.jsonl").write_text("\n".join(held))
+    section = DataSection(
+        path=[str(tmp_path / "train.jsonl")], eval=[str(tmp_path / "test.jsonl")], group="group"
+    )
+    prepared = prepare(section, "classify", 0)
+    assert prepared.left_out == {"malformed_row": 1, "empty": 1}
+    train = {row.group for row in prepared.examples["train"]}
+    shared = sum(row.group in train for row in prepared.examples["holdout"])
+    assert prepared.rows_with_train_group() == shared > 10
+    write_account(tmp_path / "data", prepared)
+    manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
+    assert manifest["holdout_rows_with_train_group"] == shared
+    assert manifest["findings"]["split_leak"] == shared
+
+
+def test_the_largest_difference_of_a_labels_share(tmp_path: Path) -> None:
+    prepared = prepare_text("data.jsonl", "\n".join(jsonl(BASE)))
+    found = prepared.label_deviation()
+    assert found is not None
+    shares = {
+        label: [
+            sum(row.target == label for row in rows) / len(rows)
+            for rows in prepared.examples.values()
+        ]
+        for label in "abc"
+    }
+    spans = {label: max(values) - min(values) for label, values in shares.items()}
+    assert found["difference"] == max(spans.values()) == spans[found["label"]]
+    assert list(found["shares"].values()) == shares[found["label"]]
+    write_account(tmp_path / "data", prepared)
+    assert json.loads((tmp_path / "data" / "manifest.json").read_text())["label_deviation"] == found
+
+
+def test_the_copy_of_a_row_that_an_earlier_run_knew_takes_its_side(tmp_path: Path) -> None:
+    prepared = prepare_text("data.jsonl", "\n".join(jsonl(BASE)))
+    held = prepared.examples["holdout"]
+    pins = {row.row_id: "train" for row in held}
+    copies = [(row.text.upper(), row.target, "g") for row in held]
+    path = tmp_path / "data.jsonl"
+    path.write_text("\n".join([*jsonl(copies), *jsonl(BASE)]))
+    section = DataSection(path=[str(path)], text="text", label="label")
+    after = prepare(section, "classify", 0, pins)
+    old = {row.row_id for row in held}
+    # Of each pair one stays, whichever it is, on the side of the old one.
+    replaced = [
+        row for row in after.splits if row.row_id in old and row.reason == "exact_duplicate"
+    ]
+    assert replaced
+    texts = {row.text.upper() for row in held}
+    kept = {e.row_id for e in after.examples["train"] if e.text.upper() in texts}
+    assert len(kept) == len(held)

@@ -88,6 +88,51 @@ def test_micro_batches_hold_the_limit_and_every_row(lengths, tokens):
     assert evaluation_batches(rows, tokens) == batches
 
 
+@settings(deadline=None)
+@given(LENGTHS, st.integers(1, 200))
+def test_without_padding_micro_batches_are_few_full_and_even(lengths, tokens):
+    rows = _rows(lengths)
+    batches = micro_batches(rows, tokens, padded=False)
+    assert sorted(_ids(batches)) == sorted(row.row_id for row in rows)
+    fitting = [batch for batch in batches if batch.num_tokens <= tokens]
+    assert all(len(batch.rows) == 1 for batch in batches if batch not in fitting)
+    for batch in batches:
+        assert [row.num_tokens for row in batch.rows] == sorted(r.num_tokens for r in batch.rows)
+    # Two that fit into one would be one too many.
+    sizes = sorted(batch.num_tokens for batch in fitting)
+    assert len(sizes) < 2 or sizes[0] + sizes[1] > tokens
+    assert len(batches) <= len(micro_batches(rows, tokens))
+
+
+def test_without_padding_rows_of_one_length_stay_together_and_loads_are_even():
+    rows = _rows([2, 9, 2, 9, 2, 9, 2, 9])
+    batches = micro_batches(rows, 40, padded=False)
+    assert [[row.num_tokens for row in batch.rows] for batch in batches] == [
+        [2, 2, 2, 2, 9, 9],
+        [9, 9],
+    ]
+    # Cutting in line would take three; the longest goes alone whatever the limit is.
+    batches = micro_batches(_rows([4, 4, 4, 6, 6, 30]), 12, padded=False)
+    assert [[row.num_tokens for row in batch.rows] for batch in batches] == [
+        [4, 4, 4],
+        [6, 6],
+        [30],
+    ]
+    batches = micro_batches(_rows([3, 4, 6, 7]), 10, padded=False)
+    assert sorted([row.num_tokens for row in batch.rows] for batch in batches) == [[3, 7], [4, 6]]
+
+
+def test_padding_decides_the_micro_batches_of_a_step_and_nothing_else():
+    rows = _rows([1, 2, 3, 4, 20, 21, 22, 23] * 5)
+    padded, packed = StepIterator(rows, 8, 40, 3), StepIterator(rows, 8, 40, 3, padded=False)
+    for _ in range(12):
+        one, two = next(padded), next(packed)
+        assert sorted(_ids(one)) == sorted(_ids(two))
+        assert two == micro_batches([r for b in two for r in b.rows], 40, padded=False)
+        assert padded.state() == packed.state()
+    assert packed.divide(rows[:8], 10**6) == [*micro_batches(rows[:8], 10**6, padded=False)]
+
+
 def test_the_order_differs_by_seed_and_epoch_and_is_the_same_in_another_process():
     code = (
         "from fettle.data.batches import StepIterator\n"

@@ -209,3 +209,64 @@ def test_the_order_of_rows_plays_no_part() -> None:
 )  # fmt: skip
 def test_names_of_splits(value: str, side: str | None) -> None:
     assert split_of(value) == side
+
+
+def numbers(i: int) -> str:
+    return f"{(i * 37) % 53 / 4}"
+
+
+def test_many_different_numbers_are_predicted_as_numbers():
+    layout = found({"text": prose, "label": numbers})
+    assert (layout.name, layout.task, layout.columns["label"]) == ("text_label", "regress", "label")
+    assert any("--task classify" in line for line in layout.ambiguities)
+    layout = found({"text": prose, "label": numbers}, task="classify")
+    assert layout.task == "classify"
+
+
+def test_few_numbers_are_classes():
+    layout = found({"text": prose, "label": lambda i: str(i % 5)})
+    assert layout.task == "classify"
+    halves = found({"text": prose, "label": lambda i: f"{i % 5 / 2}"})
+    assert halves.task == "classify"
+    assert any("--task regress" in line for line in halves.ambiguities)
+    asked = found({"text": prose, "label": lambda i: str(i % 5)}, task="regress")
+    assert asked.task == "regress"
+
+
+def test_whole_numbers_without_repetition_are_numbers():
+    layout = found({"text": prose, "label": lambda i: str((i * 7919) % 1009)})
+    assert layout.task == "regress"
+
+
+def test_the_column_of_numbers_is_found():
+    columns = {"id": str, "text": prose, "price": numbers}
+    assert found(columns, task="regress").columns["label"] == "price"
+    layout = found({"text": prose, "x": numbers, "z": lambda i: str(i % 7)}, task="regress")
+    assert layout.columns["label"] == "x"
+    assert any("--label z" in line for line in layout.ambiguities)
+    with pytest.raises(DataError, match="task regress"):
+        found({"text": prose}, task="regress")
+
+
+def test_lists_of_labels_are_several_labels_a_row():
+    def several(i: int) -> list[str]:
+        return [name for bit, name in enumerate(("late", "rude", "lost")) if i >> bit & 1]
+
+    layout = found({"text": prose, "labels": several})
+    assert (layout.task, layout.multi_label, layout.separator) == ("classify", True, None)
+    assert "3 labels, any number a row" in layout.reason
+    assert found({"text": prose, "flags": several}).columns["label"] == "flags"
+    assert not found({"text": prose, "label": label}).multi_label
+
+
+def test_a_separator_makes_several_labels_a_row():
+    columns = {"text": prose, "label": lambda i: ("a|b", "b", "")[i % 3]}
+    layout = found(columns, label_separator="|")
+    assert (layout.task, layout.multi_label, layout.separator) == ("classify", True, "|")
+    assert "2 labels, any number a row" in layout.reason
+    plain = found({"text": prose, "label": lambda i: ("a,b", "b", "a")[i % 3]})
+    assert not plain.multi_label
+    assert any("data.label_separator" in line for line in plain.ambiguities)
+    with pytest.raises(UsageError) as caught:
+        found({"text": prose, "label": numbers}, task="regress", label_separator=",")
+    assert caught.value.code == "E0135"

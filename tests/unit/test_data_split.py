@@ -11,7 +11,7 @@ from fettle.data.deduplicate import find_copies, input_key, normal_text
 from fettle.data.split import fractions_for, position, split
 from fettle.errors import DataError
 from fettle.recipe.recipe import DataSection, Task
-from fettle.records.rows import Example, Finding, Message, SplitRow
+from fettle.records.rows import Example, Finding, Message, Split, SplitRow
 
 
 def example(text: str, label: str | None = "a", **values: Any) -> Example:
@@ -250,3 +250,170 @@ def test_order_of_turns(roles: list[Any], evidence: str | None) -> None:
     row = Example("1", "d", 1, 1, messages=tuple(Message(r, "x") for r in roles), target="x")
     found = [f.evidence for f in check([row], [input_key(row)]) if f.kind == "role_order"]
     assert [item[: len(evidence or "")] for item in found] == ([evidence] if evidence else [])
+
+
+# --- labels on every side, and sides of earlier runs -------------------------------------------
+
+
+def on_sides(rows: Sequence[Example], placed: dict[str, SplitRow]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {side: set() for side in ("train", "validation", "holdout")}
+    for row in rows:
+        found.setdefault(placed[row.row_id].split, set()).update(row.classes)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_label_with_enough_rows_is_on_every_side(seed: int) -> None:
+    rows = [example(f"{label} {i}", f"label {label}") for label in range(60) for i in range(10)]
+    placed, findings = run(rows, seed=seed)
+    labels = {row.target for row in rows}
+    assert all(found == labels for found in on_sides(rows, placed).values())
+    assert not any(f.kind == "unrepresentative" for f in findings)
+    # Nothing but the nearest row of a label that lacked a side was moved.
+    for row in rows:
+        u = position(seed, f"input:{input_key(row)}")
+        by_hash = "holdout" if u < 0.2 else "validation" if u >= 0.9 else "train"
+        if placed[row.row_id].reason == "hash":
+            assert placed[row.row_id].split == by_hash
+            continue
+        assert placed[row.row_id].reason == "label_coverage"
+        others = [r for r in rows if r.target == row.target and r is not row]
+        ranked = sorted([row, *others], key=lambda r: position(seed, f"input:{input_key(r)}"))
+        if placed[row.row_id].split == "holdout":
+            assert ranked[0] is row
+        elif placed[row.row_id].split == "validation":
+            assert ranked[-1] is row
+    assert 0 < sum(row.reason == "label_coverage" for row in placed.values()) < 60
+
+
+def test_a_label_with_too_few_rows_may_lack_the_holdout_and_a_finding_says_so() -> None:
+    rare = [example(f"rare {i}", f"rare {i // 4}") for i in range(80)]
+    placed, findings = run([*examples(400), *rare])
+    found = on_sides([*examples(400), *rare], placed)
+    absent = found["train"] - found["holdout"]
+    assert 2 < len(absent) < 18
+    (finding,) = [f for f in findings if f.kind == "unrepresentative"]
+    assert finding.severity == "note"
+    assert f"no row of {len(absent)} of the {len(found['train'])} labels" in finding.evidence
+    assert finding.evidence.endswith(f"and {len(absent) - 3} more")
+
+
+def test_label_coverage_never_parts_a_group_and_never_empties_train() -> None:
+    groups = [
+        example(f"{g} {i}", f"label {g % 12}", group=f"g{g}") for g in range(48) for i in range(5)
+    ]
+    for seed in range(10):
+        placed, findings = run(groups, seed=seed)
+        sides: dict[str | None, set[str]] = {}
+        for row in groups:
+            sides.setdefault(row.group, set()).add(placed[row.row_id].split)
+        assert all(len(found) == 1 for found in sides.values())
+        found = on_sides(groups, placed)
+        assert found["train"] == {f"label {n}" for n in range(12)}
+        # Four groups of a label are enough for each side to have one.
+        assert found["holdout"] == found["validation"] == found["train"]
+        assert not any(f.kind == "unrepresentative" for f in findings)
+
+
+def test_a_group_larger_than_the_side_stays_in_train() -> None:
+    big = [example(f"big {i}", "rare", group=f"big {i % 2}") for i in range(200)]
+    small = [example(f"small {i}", "usual", group=f"small {i}") for i in range(100)]
+    stayed = 0
+    for seed in range(20):
+        placed, findings = run([*big, *small], seed=seed)
+        if all(placed[row.row_id].reason == "group_hash" for row in big):
+            at = {placed[row.row_id].split for row in big}
+            stayed += at == {"train"}
+            kinds = {f.kind for f in findings}
+            assert ("unrepresentative" in kinds) == ("holdout" not in at)
+    assert stayed > 5
+
+
+def test_any_number_of_labels_a_row() -> None:
+    rows = [
+        Example(
+            f"{i}", "data", 1, 1, text=f"text {i}", target=str(i), labels=(f"a{i % 7}", f"b{i % 9}")
+        )
+        for i in range(120)
+    ]
+    placed, _ = run(rows)
+    labels = {label for row in rows for label in row.classes}
+    assert all(found == labels for found in on_sides(rows, placed).values())
+
+
+def test_rows_of_an_earlier_run_keep_their_side() -> None:
+    old, new = examples(200), [example(f"new {i}", "abc"[i % 3]) for i in range(200)]
+    before, _ = run(old, seed=1)
+    pins = {row_id: row.split for row_id, row in before.items()}
+    section = DataSection(path=["data"])
+    found, _ = split([*new, *old], (), section, 2, "classify", pins)
+    after = {row.row_id: row for row in found}
+    assert {row_id: after[row_id].split for row_id in pins} == pins
+    assert {after[row_id].reason for row_id in pins} == {"earlier_run"}
+    assert {after[row.row_id].reason for row in new} == {"hash"}
+    without = {row.row_id: row.split for row in split([*new, *old], (), section, 2, "classify")[0]}
+    assert any(without[row_id] != side for row_id, side in pins.items())
+
+
+def test_a_new_row_follows_the_old_rows_of_its_key() -> None:
+    old = [example(f"text {i}", "ab"[i % 2], group=f"g{i % 40}") for i in range(120)]
+    pins: dict[str, Split] = {
+        row.row_id: ("holdout" if i % 40 < 10 else "train") for i, row in enumerate(old)
+    }
+    new = [example(f"more {i}", "ab"[i % 2], group=f"g{i % 50}") for i in range(100)]
+    rows, _ = split([*old, *new], (), DataSection(path=["data"]), 0, "classify", pins)
+    placed = {row.row_id: row for row in rows}
+    for i, row in enumerate(new):
+        if i % 50 < 40:
+            assert placed[row.row_id].split == ("holdout" if i % 50 < 10 else "train")
+        else:
+            assert placed[row.row_id].reason != "earlier_run"
+    # Of a group that the earlier run had parted, nothing new is judged on.
+    pins[old[0].row_id], pins[old[40].row_id] = "train", "holdout"
+    rows, findings = split([*old, *new], (), DataSection(path=["data"]), 0, "classify", pins)
+    placed = {row.row_id: row for row in rows}
+    assert placed[new[0].row_id].split == "train"
+    assert placed[old[40].row_id].split == "holdout"
+    assert {f.row_id for f in findings if f.kind == "split_leak"} >= {old[40].row_id}
+
+
+def test_an_old_holdout_row_is_not_trained_on_beside_another_holdout() -> None:
+    old = examples(100)
+    pins: dict[str, Split] = {
+        row.row_id: ("holdout" if i < 20 else "train") for i, row in enumerate(old)
+    }
+    held = [example(f"mine {i}", "abc"[i % 3]) for i in range(30)]
+    rows, findings = split(old, held, DataSection(path=["data"]), 0, "classify", pins)
+    placed = {row.row_id: row for row in rows}
+    assert {placed[row.row_id].reason for row in old[:20]} == {"unused_holdout"}
+    assert {placed[row.row_id].split for row in old[20:]} <= {"train"} | {"validation"}
+    evidence = {f.evidence for f in findings if f.kind == "unused_holdout"}
+    assert evidence == {"an earlier run had it in its holdout, but another holdout was given"}
+
+
+def test_nothing_but_old_training_rows_can_not_be_judged() -> None:
+    old = examples(50)
+    pins: dict[str, Split] = {
+        row.row_id: ("validation" if i < 5 else "train") for i, row in enumerate(old)
+    }
+    with pytest.raises(DataError) as caught:
+        split(old, (), DataSection(path=["data"]), 0, "classify", pins)
+    assert caught.value.code == "E0337"
+    assert "50 of 50" in caught.value.message
+
+
+def test_holdout_rows_whose_group_is_trained_on_are_kept_and_named() -> None:
+    rows = [example(f"text {i}", "ab"[i % 2], group=f"g{i % 20}") for i in range(100)]
+    held = [example(f"own {i}", "ab"[i % 2], group=f"g{i}") for i in range(10, 40)]
+    placed, findings = run(rows, held)
+    train = {row.group for row in rows if placed[row.row_id].split == "train"}
+    shared = {row.row_id for row in held if row.group in train}
+    assert 0 < len(shared) <= 10
+    assert {f.row_id for f in findings if f.kind == "split_leak"} == shared
+    assert all(placed[row.row_id].split == "holdout" for row in held)
+    finding = next(f for f in findings if f.kind == "split_leak")
+    assert "5 training rows are of the same group 'g1" in finding.evidence
+    assert len(finding.related) == 5
+    none, findings = run([example(f"text {i}", "ab"[i % 2]) for i in range(100)], held)
+    assert not any(f.kind == "split_leak" for f in findings)
+    assert counts(none)["holdout"] == 30

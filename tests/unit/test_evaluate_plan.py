@@ -208,3 +208,16 @@ def test_words_for_numbers():
     assert difference_text(loss, -0.0001) == "+0.000 nats"
     assert difference_text(chrf, -5.25, sign=False) == "−5.2 points"
     assert [p_text(p) for p in (0.0004, 0.0123, 0.345)] == ["p < 0.001", "p = 0.012", "p = 0.34"]
+
+
+def test_power_of_a_mean_whose_spread_is_unknown():
+    found = plan_power("loss", 400)
+    assert found["minimum_detectable_difference"] is None
+    # 1.96 + 0.84 standard errors, each 1/20 of a standard deviation.
+    assert found["standardized"] == pytest.approx(2.8016 / 20, abs=1e-4)
+    grouped = plan_power("loss", 400, clusters=100)
+    assert grouped["standardized"] == pytest.approx(2 * found["standardized"])
+    assert "standardized" not in plan_power("loss", 400, standard_deviation=0.5)
+    assert "standardized" not in plan_power("chrf", 400)
+    assert "standardized" not in plan_power("accuracy", 400)
+    assert "standardized" not in plan_power("loss", 5)

@@ -414,3 +414,19 @@ def test_false_promotions_stay_rare():
         promoted += decide(plan_for(base), base, tuned).verdict == "improved"
     # 99.9 % binomial quantile of 250 trials at 0.025.
     assert promoted <= 15
+
+
+def test_limits_of_the_holdout_are_in_headline_and_reason():
+    base, tuned = counts(50, 2, 40, 8)
+    holdout = {"rows": 100, "rows_with_train_group": 12, "left_out": {"overlong": 2, "empty": 1}}
+    found = judge(base, tuned, holdout=holdout)
+    shared = "12 rows of the holdout share their group with training rows"
+    left = "3 rows of the holdout were left out (1 empty, 2 overlong)"
+    assert found.headline.endswith(f"n = 100); {shared}; {left}")
+    assert found.reason.endswith(f" {shared}. {left}.")
+    assert found.to_json()["holdout"] == holdout
+    one = judge(base, tuned, holdout={"rows_with_train_group": 1, "left_out": {"overlong": 1}})
+    assert "1 row of the holdout shares its group with training rows" in one.headline
+    assert "1 row of the holdout was left out (1 overlong)" in one.headline
+    none = judge(base, tuned, holdout={"rows_with_train_group": 0, "left_out": {}})
+    assert "holdout" not in none.headline

@@ -1,6 +1,8 @@
 """events.jsonl: lines that stay, a torn last line that hurts nothing."""
 
+import errno
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,3 +66,59 @@ def test_a_refused_write_says_so(tmp_path: Path) -> None:
     with pytest.raises(MachineError) as caught:
         Journal(tmp_path / "gone" / "events.jsonl").note("x")
     assert caught.value.code == "E0401"
+
+
+def test_a_step_that_was_done_again_is_given_once_as_it_was_last_said(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "events.jsonl")
+    for step, loss in ((1, 0.5), (2, 0.4), (3, 0.3)):
+        journal.emit("step", {"step": step, "loss": loss})
+    journal.emit("validation", {"step": 3, "value": 7})
+    journal.note("resumed after step 1")
+    journal.emit("step", {"step": 2, "loss": 0.25})
+    journal.emit("step", {"step": [3]})
+    events = read_events(tmp_path / "events.jsonl")
+    told = [(event["event"], event.get("step"), event.get("loss")) for event in events]
+    assert told == [
+        ("step", 1, 0.5),
+        ("step", 3, 0.3),
+        ("validation", 3, None),
+        ("note", None, None),
+        ("step", 2, 0.25),
+        ("step", [3], None),
+    ]
+
+
+def test_all_but_steps_are_synced_and_flush_syncs_these(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    journal = Journal(tmp_path / "events.jsonl")
+    journal.flush()
+    journal.emit("step", {"step": 1})
+    assert synced == []
+    journal.note("x")
+    assert len(synced) == 1
+    journal.emit("step", {"step": 2})
+    journal.flush()
+    assert len(synced) == 2
+
+
+def test_a_line_that_a_full_disk_cut_off_is_kept_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "events.jsonl"
+    journal = Journal(path)
+    journal.note("one")
+
+    def full(descriptor: int) -> None:
+        with path.open("rb+") as handle:
+            handle.truncate(path.stat().st_size - 5)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(MachineError, match="No space left"):
+            journal.note("two")
+    journal.note("three")
+    assert [event["message"] for event in read_events(path)] == ["one", "three"]

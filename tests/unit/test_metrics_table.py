@@ -29,6 +29,9 @@ RIGHT_AND_WRONG = [
     ("bleu", row("a b c d e", "a b c d e"), row("x y", "a b c d e"), 100.0, 0.0),
     ("rouge_l", row("The cat sat!", "the cat sat"), row("dog", "the cat sat"), 1.0, 0.0),
     ("rouge_l", row("a b c", "a x b y c"), row("c b a", "a b c"), 0.75, 1 / 3),
+    ("mae", row("2.5", "2.5"), row("-1", "2.5"), 0.0, 3.5),
+    ("subset_accuracy", row('["b", "a"]', '["a", "b"]'), row('["a"]', '["a", "b"]'), 1.0, 0.0),
+    ("subset_accuracy", row("[]", "[]"), row('["a"]', "[]"), 1.0, 0.0),
     ("score", row(None, "", score=0.7), row(None, "", score=-2.0), 0.7, -2.0),
 ]
 
@@ -82,7 +85,7 @@ def test_scores_are_vectorised():
     generator = np.random.default_rng(0)
     texts = ["a b c d e", "the cat sat on the mat", "x", "one two three four"]
     rows = [row(text, texts[(i + 1) % 4] + " a b c d") for i, text in enumerate(texts)]
-    for name in ("bleu", "chrf", "accuracy", "macro_f1", "macro_recall", "rouge_l"):
+    for name in ("bleu", "chrf", "accuracy", "macro_f1", "macro_recall", "rouge_l", "micro_f1"):
         metric = METRICS[name]
         (sums,) = metric.sums([rows])
         stack = generator.integers(0, 3, (7, len(rows))).astype(float) @ sums + sums.sum(axis=0)
@@ -91,7 +94,7 @@ def test_scores_are_vectorised():
 
 def test_directions():
     lower = {name for name, metric in METRICS.items() if not metric.higher_is_better}
-    assert lower == {"loss", "perplexity"}
+    assert lower == {"loss", "perplexity", "mae", "rmse"}
     assert find_metric("score:higher_is_better=no").higher_is_better is False
 
 
@@ -123,6 +126,31 @@ def test_names_that_are_refused(name, code, said):
         find_metric(name)
     assert caught.value.code == code
     assert said in str(caught.value)
+
+
+def test_micro_f1_counts_all_labels_together():
+    """Hits 2; said 3; true 4."""
+    rows = [row('["a", "b"]', '["a"]'), row("[]", '["b", "c"]'), row('["c"]', '["c"]')]
+    assert value("micro_f1", rows) == pytest.approx(2 * 2 / (3 + 4))
+    assert value("micro_f1", [row("[]", "[]")]) == 1.0
+    assert value("macro_f1", rows) == pytest.approx((1.0 + 0.0 + 2 / 3) / 3)
+
+
+def test_numbers_that_are_none():
+    assert not METRICS["mae"].is_finite(row("nan", "1"))
+    assert not METRICS["mae"].is_finite(row("abc", "1"))
+    assert METRICS["mae"].is_finite(row("-1e3", "1"))
+    with pytest.raises(DataError) as caught:
+        value("rmse", [row("1", "one")])
+    assert caught.value.code == "E1008"
+    with pytest.raises(DataError) as caught:
+        value("mae", [row("1", ("1", "2"))])
+    assert caught.value.code == "E1006"
+
+
+def test_a_correlation_without_variation_is_zero():
+    rows = [row("3", str(number)) for number in range(5)]
+    assert value("pearson", rows) == value("spearman", rows) == 0.0
 
 
 def test_class_metrics_need_one_reference():

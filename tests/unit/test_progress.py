@@ -228,3 +228,14 @@ def test_the_log_file_takes_any_text(tmp_path: Path) -> None:
     lines = (tmp_path / "log.txt").read_text(encoding="utf-8").splitlines()
     assert lines[0].endswith("half a pair \\ud83d")
     assert lines[1].endswith(" ä")
+
+
+def test_the_plan_of_a_mean_is_stated_in_standard_deviations() -> None:
+    lines: list[str] = []
+    power = {"n": 910, "power": 0.8, "minimum_detectable_difference": None, "standardized": 0.0929}
+    Progress(lines.append)({"event": "plan", "sha256": "ab" * 32, "power": power})
+    assert lines == [
+        "plan      sealed abababababab; 910 holdout rows can show a mean difference of about 0.09"
+        " standard deviations of the rows' differences at 80 % power (that spread is known only"
+        " after training)"
+    ]

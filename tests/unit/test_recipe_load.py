@@ -248,4 +248,4 @@ def test_any_value_anywhere_gives_a_recipe_or_a_recipe_error(value: object, path
         assert dump_recipe(load_recipe(yaml.safe_load(text))) == text
     except RecipeError as error:
         code = error.code
-    assert code in {"", "E0204", "E0205", "E0206", "E0208"}
+    assert code in {"", "E0204", "E0205", "E0206", "E0208", "E0220"}

@@ -66,7 +66,7 @@ USER: dict[str, dict[str, Any]] = {
     "train": {
         "learning_rate": 1e-3,
         "batch_size": 3,
-        "epochs": 1.5,
+        "epochs": 2.125,  # 17 steps: 24 rows in batches of 3
         "max_steps": 17,
         "schedule": "cosine",
         "warmup_fraction": 0.3,
@@ -98,7 +98,7 @@ USER: dict[str, dict[str, Any]] = {
 
 
 def test_the_users_values_win() -> None:
-    settings = resolved(**USER, task="chat", seed=5)
+    settings = resolved(facts=replace(BASE, packs=True), **USER, task="chat", seed=5)
     assert {setting.source for setting in settings.settings.values()} == {"user"}
     for section, values in USER.items():
         for name, value in values.items():
@@ -106,6 +106,18 @@ def test_the_users_values_win() -> None:
     assert (settings.rank, settings.alpha, settings.target_modules) == (4, 5.0, ("q",))
     assert (settings.num_steps, settings.warmup_steps) == (17, 6)
     assert (settings.alpha_level, settings.alpha, settings.seed) == (0.01, 5.0, 5)
+
+
+def test_without_padding_wherever_the_base_can_be() -> None:
+    can, can_not = replace(BASE, packs=True), replace(BASE, packs=False)
+    assert resolved(facts=can).padding_free
+    assert not resolved(facts=can, train={"padding_free": False}).padding_free
+    assert not resolved(facts=can_not).padding_free
+    asked = resolved(facts=can_not, train={"padding_free": True})
+    assert not asked.padding_free
+    setting = asked.settings["train.padding_free"]
+    assert (setting.source, setting.value) == ("detected", False)
+    assert setting.reason.startswith("asked for, but the attention of llama")
 
 
 @given(st.integers(32, 8192))
@@ -196,8 +208,8 @@ def test_the_dtype_follows_the_probe(speeds: dict[str, float], device: str, expe
 def test_sizes_are_sane_for_any_number_of_rows(task: str, rows: int) -> None:
     size, _ = defaults.batch_size(rows)
     passes, _ = defaults.epochs(task, rows)
-    assert 8 <= size <= 256
-    assert size & (size - 1) == 0, "a power of two"
+    assert min(8, rows) <= size <= 256
+    assert size & (size - 1) == 0 or size == rows, "a power of two, or all there are"
     assert 1.0 <= passes <= 20.0
     steps = max(1, round(passes * rows / size))
     every, reason = defaults.evaluate_every(steps, -(-rows // size))

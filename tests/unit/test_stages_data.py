@@ -1,5 +1,6 @@
 """Stage data: tokens of every kept row, the account on disk, the same after a resume."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from tests.tiny import tiny_tokenizer
 from tests.train_fixture import BASE
 
 from fettle.data.account import SIDES
-from fettle.errors import DataError
+from fettle.errors import DataError, RecipeError
+from fettle.recipe.load import load_recipe
 from fettle.recipe.recipe import Recipe
 from fettle.records.facts import BaseFacts
 from fettle.records.journal import Journal, read_events
@@ -21,7 +23,9 @@ from fettle.stages.data import Tokens, data_facts, read_rows, tokenize_rows
 
 @pytest.fixture
 def base(tmp_path: Path) -> BaseFacts:
-    return replace(BASE, path=str(tiny_tokenizer(tmp_path / "base")), context_length=512)
+    return replace(
+        BASE, path=str(tiny_tokenizer(tmp_path / "base")), vocab_size=300, context_length=512
+    )
 
 
 def context(tmp_path: Path, path: Path, **sections: Any) -> Context:
@@ -84,3 +88,102 @@ def test_a_side_that_runs_empty_is_an_error(tmp_path: Path, base: BaseFacts, lim
     assert (caught.value.code, caught.value.exit_code) == ("E0340", 3)
     assert str(limit) in caught.value.why
     assert not run.directory.data.exists()
+
+
+def write_numbers(path: Path) -> Path:
+    """A CSV file of texts with a number each."""
+    lines = [f"the text number {i},{100 + i * i / 7:.3f}" for i in range(60)]
+    path.write_text("\n".join(["text,price", *lines]), encoding="utf-8")
+    return path
+
+
+def test_numbers_count_in_spreads_and_stay_so_after_a_resume(
+    tmp_path: Path, base: BaseFacts
+) -> None:
+    run = context(tmp_path, write_numbers(tmp_path / "x.csv"), task="regress")
+    prepared, tokens = tokenize_rows(run, read_rows(run), base)
+    _, same = tokenize_rows(run, read_rows(run), base)
+    assert same.scale == tokens.scale is not None
+    for side in SIDES:
+        assert getattr(same, side) == getattr(tokens, side)
+    values = [row.value for row in tokens.train]
+    assert sum(values) == pytest.approx(0.0, abs=1e-9)
+    assert sum(value * value for value in values) == pytest.approx(len(values))
+    numbers = {row.row_id: row.number for row in prepared.examples["holdout"]}
+    for row in tokens.holdout:
+        told = tokens.scale.mean + tokens.scale.spread * row.value
+        assert told == pytest.approx(numbers[row.row_id])
+    assert data_facts(prepared, tokens).task == "regress"
+
+
+def test_class_weights_are_those_of_the_training_rows(tmp_path: Path, base: BaseFacts) -> None:
+    weights = {"has a crack": 3.0, "is too hot": 0.0}
+    path = write_tickets(tmp_path / "x.csv")
+    run = context(tmp_path, path, train={"class_weights": weights})
+    prepared, tokens = tokenize_rows(run, read_rows(run), base)
+    again, same = tokenize_rows(run, read_rows(run), base)
+    assert same.train == tokens.train
+    names = [prepared.labels[row.label or 0] for row in tokens.train]
+    assert [row.weight for row in tokens.train] == [weights.get(name, 1.0) for name in names]
+    assert "is too hot" not in names
+    assert "is too hot" in prepared.labels
+    assert "is too hot" in {row.target for row in prepared.examples["holdout"]}
+    assert {row.weight for row in (*tokens.validation, *tokens.holdout)} == {1.0}
+    left_out = [row for row in again.splits if row.split == "quarantine"]
+    assert left_out
+    assert {row.reason for row in left_out} == {"zero_weight"}
+    assert {f.kind for f in again.findings if f.row_id == left_out[0].row_id} == {"zero_weight"}
+    assert len(again.splits) == 120
+
+
+@pytest.mark.parametrize(
+    ("task", "train", "code"),
+    [
+        ("classify", {"overlong": "split"}, "E0366"),
+        ("regress", {"overlong": "split"}, "E0366"),
+        ("chat", {"class_weights": "balanced"}, "E0365"),
+        ("regress", {"class_weights": {"a": 2.0}}, "E0365"),
+    ],
+)
+def test_settings_that_do_not_fit_the_task_are_refused_before_a_row_is_read(
+    task: str, train: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe({"data": {"path": ["missing.csv"]}, "task": task, "train": train})
+    assert caught.value.code == code
+    load_recipe({"data": {"path": ["missing.csv"]}, "train": train})  # the task may yet fit
+
+
+def test_a_weight_for_an_unknown_label_names_the_nearest(tmp_path: Path, base: BaseFacts) -> None:
+    path = write_tickets(tmp_path / "x.csv")
+    run = context(tmp_path, path, train={"class_weights": {"has a crak": 3.0}})
+    with pytest.raises(RecipeError, match="'has a crak'") as caught:
+        tokenize_rows(run, read_rows(run), base)
+    assert caught.value.code == "E0365"
+    assert "'has a crack'" in caught.value.hint
+
+
+def test_only_the_last_answer_is_trained_where_that_is_asked(
+    tmp_path: Path, base: BaseFacts
+) -> None:
+    turns = [
+        {"role": role, "content": f"{role} {place}"}
+        for place in range(2)
+        for role in ("user", "assistant")
+    ]
+    path = tmp_path / "x.jsonl"
+    path.write_text(
+        "".join(
+            json.dumps({"messages": [{"role": "system", "content": f"s {i}"}, *turns]}) + "\n"
+            for i in range(40)
+        ),
+        encoding="utf-8",
+    )
+    counts = {}
+    for answers in ("all", "last"):
+        run = context(tmp_path / answers, path, train={"answers": answers})
+        _, tokens = tokenize_rows(run, read_rows(run), base)
+        counts[answers] = {row.num_targets for row in tokens.train}
+        (event,) = [e for e in read_events(run.directory.events) if e["event"] == "data"]
+        assert ("[[assistant 0" in event["preview"]) == (answers == "all")
+    assert counts["all"] == {2 * next(iter(counts["last"]))}

@@ -1,16 +1,21 @@
-"""The ledger of looks, and the seal of the plan in the events."""
+"""The ledger of looks, the seal of the plan in the events, what a decoder is asked untrained."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from tests.tiny import tiny_rows, tiny_tokenizer
 from tests.train_fixture import BASE
 
+from fettle.chat.tokenizer import Tokenizer
 from fettle.recipe.recipe import Recipe
 from fettle.records.journal import Journal
 from fettle.records.run_directory import RunDirectory, read_jsonl
 from fettle.stages.context import Context
-from fettle.stages.evaluation import count_look, sealed_hash
+from fettle.stages.evaluation import _zero_shot_prompts, count_look, sealed_hash
 
 
 def ledger(folder: Path) -> list[dict[str, object]]:
@@ -71,3 +76,30 @@ def test_the_seal_is_the_first_that_was_noted(tmp_path: Path, torn: bytes) -> No
         handle.write(torn)
     Journal(place.events).emit("plan", {"sha256": "second"})
     assert sealed_hash(context) == "first"
+
+
+@pytest.mark.parametrize("room", [-40, 0, 1, 5, 400])
+def test_zero_shot_prompts_leave_room_for_the_longest_label(tmp_path: Path, room: int) -> None:
+    tokenizer = Tokenizer.load(tiny_tokenizer(tmp_path))
+    encode = tokenizer.encode_plain
+    labels = ("ok", "a_rather_long_label_of_many_tokens")
+    longest = len(encode(" a rather long label of many tokens"))
+    words = len(encode("Text:")) + len(encode("\nLabel:"))
+    limit = max(1, words + longest + len(tokenizer.affixes[0]) + room)
+    rows = [replace(row, target="ok") for row in tiny_rows()[1]]
+    prepared: Any = SimpleNamespace(labels=labels, examples={"holdout": rows})
+    tokens: Any = SimpleNamespace(tokenizer=tokenizer, max_length=limit)
+    found = _zero_shot_prompts(prepared, tokens, 0)
+    if room <= 0:
+        assert isinstance(found, str)
+        assert f"no room for a text in the {limit} tokens" in found
+        return
+    assert not isinstance(found, str)
+    assert [row.row_id for row in found.rows] == [row.row_id for row in rows]
+    assert found.labels["ok"] == encode(" ok")
+    after = encode("\nLabel:")
+    for row, prompt in zip(rows, found.prompts, strict=True):
+        assert len(prompt) + longest <= limit
+        assert prompt[-len(after) :] == after
+        whole = [*tokenizer.affixes[0], *encode(f"Text: {row.text}"), *after]
+        assert (prompt == whole) == (len(whole) + longest <= limit)

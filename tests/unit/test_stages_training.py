@@ -41,16 +41,21 @@ def test_other_errors_pass() -> None:
         raise RuntimeError("shapes do not fit")
 
 
-@pytest.mark.parametrize(("free", "fits"), [(10**6, True), (10**5, False)])
+@pytest.mark.parametrize(
+    ("free", "taken", "fits"),
+    [(10**6, 0, True), (10**5, 0, False), (10**5, 230_000, True), (10**5, 200_000, False)],
+)
 def test_disk_use_is_said_and_must_fit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, fits: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, taken: int, fits: bool
 ) -> None:
     place = RunDirectory(tmp_path)
     recipe = Recipe.model_validate({"data": {"path": ["x"]}})
     context = Context(recipe, place, Journal(place.events))
     usage: Any = type("Usage", (), {"free": free})()
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    # 4 checkpoints of weights and two moments, and the model: 4 * 12 * 5,000 + 4 * 5,000 bytes.
+    (place.checkpoints / "000010").mkdir(parents=True)
+    (place.checkpoints / "000010" / "weights.safetensors").write_bytes(b"x" * taken)
+    # 5 checkpoints of weights and two moments, and the model: 5 * 12 * 5,000 + 4 * 5,000 bytes.
     if fits:
         _reserve_disk(context, 5_000, 5_000)
     else:

@@ -2,10 +2,12 @@
 
 import json
 import os
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError
@@ -18,6 +20,7 @@ from fettle.train.checkpoint import (
     list_checkpoints,
     load_checkpoint,
     load_weights,
+    needed_checkpoints,
     newest_valid,
     prune_checkpoints,
     save_checkpoint,
@@ -25,6 +28,7 @@ from fettle.train.checkpoint import (
 )
 from fettle.train.objectives import OBJECTIVES
 from fettle.train.optimizer import make_optimizer
+from fettle.train.randomness import set_all_states
 
 Model = torch.nn.Module
 Optimizer = torch.optim.Optimizer
@@ -45,6 +49,12 @@ def trained() -> tuple[Model, Optimizer]:
     return model, optimizer
 
 
+def draws() -> tuple[list[float], ...]:
+    """What each generator gives next; Python's and numpy's keep half of a pair of normals."""
+    python = [random.gauss(0, 1) for _ in range(3)] + [random.random()]
+    return torch.rand(5).tolist(), python, np.random.standard_normal(3).tolist()
+
+
 def test_round_trip_is_exact(tmp_path: Path, trained: tuple[Model, Optimizer]) -> None:
     model, optimizer = trained
     state = {"data": {"epoch": 1}, "text": "ä", "rank": [0.1, -1e-30]}
@@ -57,17 +67,18 @@ def test_round_trip_is_exact(tmp_path: Path, trained: tuple[Model, Optimizer]) -
         "state.json",
         "weights.safetensors",
     ]
-    expected, drawn = weights(model), torch.rand(5)
+    expected, drawn = weights(model), draws()
     take_step(model, optimizer)
     next_weights = weights(model)
 
     other = decoder()
     fresh = make_optimizer(other, 1e-3, 0.1)
-    found = load_checkpoint(path, other, fresh)
+    found, states = load_checkpoint(path, other, fresh)
+    set_all_states(states)
     assert {key: found[key] for key in state} == state
     assert (found["schema"], found["step"], found["best_step"]) == (1, 7, 0)
     assert same(expected, weights(other))
-    assert torch.equal(torch.rand(5), drawn)
+    assert draws() == drawn
     take_step(other, fresh)
     assert same(next_weights, weights(other)), "the optimizer's moments or step count differ"
 
@@ -156,6 +167,35 @@ def test_half_written_and_foreign_entries_are_ignored(
     assert names(tmp_path) == ["000005", "000007", "notes"]
 
 
+def test_the_two_newest_whole_ones_and_their_best_are_needed(
+    tmp_path: Path, trained: tuple[Model, Optimizer]
+) -> None:
+    for step, best in ((10, 10), (20, 20), (30, 20), (40, 40)):
+        save_checkpoint(tmp_path, step, *trained, {}, best_step=best)
+    # 30 could not be gone on from without 20, were 40 damaged.
+    assert needed_checkpoints(tmp_path) == {"000040", "000030", "000020"}
+    truncate(tmp_path / "000030" / "weights.safetensors")
+    assert needed_checkpoints(tmp_path) == {"000040", "000020"}
+    (tmp_path / "000040" / "state.json").unlink()
+    assert needed_checkpoints(tmp_path) == {"000020", "000010"}
+
+
+def test_a_checkpoint_is_never_half_deleted(
+    tmp_path: Path, trained: tuple[Model, Optimizer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(tmp_path, 5, *trained, {})
+    seen = []
+
+    def look(path: Path, ignore_errors: bool) -> None:
+        seen.append(names(tmp_path))
+
+    monkeypatch.setattr(shutil, "rmtree", look)
+    prune_checkpoints(tmp_path, set())
+    assert len(seen) == 1
+    assert len(seen[0]) == 1
+    assert seen[0][0].startswith(".000005.old-"), "it must lose its name before its files"
+
+
 def test_more_than_a_million_steps_stay_in_order(tmp_path: Path) -> None:
     for name in ("1000000", "999999", "000100"):
         (tmp_path / name).mkdir()
@@ -189,8 +229,19 @@ def test_a_checkpoint_of_another_model_is_refused(
     assert caught.value.code == "E0903"
 
 
+def test_a_checkpoint_of_a_wider_model_is_refused(tmp_path: Path) -> None:
+    narrow, wide = torch.nn.Linear(3, 3), torch.nn.Linear(4, 3)
+    path = save_checkpoint(tmp_path, 1, narrow, make_optimizer(narrow, 1e-3, 0.0), {})
+    with pytest.raises(
+        IntegrityError, match=r"weight has the shape \[3, 3\], not \[3, 4\]"
+    ) as caught:
+        load_weights(path, wide)
+    assert caught.value.code == "E0903"
+
+
 def test_the_manifest_says_what_it_is(tmp_path: Path, trained: tuple[Model, Optimizer]) -> None:
     path = save_checkpoint(tmp_path, 3, *trained, {})
     manifest = json.loads((path / "MANIFEST.json").read_text())
     assert (manifest["schema"], manifest["step"]) == (1, 3)
+    assert manifest["sha256"].keys() == manifest["bytes"].keys()
     assert sorted(manifest["sha256"]) == [name for name in names(path) if name != "MANIFEST.json"]

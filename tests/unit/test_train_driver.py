@@ -1,5 +1,6 @@
 """The driver: best checkpoint, early stopping, pruning, stop and resume."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from tests.train_fixture import (
     weights,
 )
 
-from fettle.errors import IntegrityError, Interrupted
+from fettle.errors import Diverged, IntegrityError, Interrupted
 from fettle.inference.predict import row_losses
 from fettle.recipe.resolve import Settings
 from fettle.train.train import TrainingResult, Validation, train
@@ -85,6 +86,19 @@ def test_the_best_weights_are_in_the_model_at_the_end(tmp_path: Path) -> None:
     assert not same(seen[12], seen[6])
     assert [event["best"] for event in events.of("validation")] == [True] * 3 + [False] * 3
     assert names(tmp_path) == ["000006", "000010", "000012"], "best and the last two"
+
+
+def test_the_one_before_can_always_be_gone_on_from(tmp_path: Path) -> None:
+    script = [3.0, 1.0, 2.0, 2.0, 2.0, 0.5]
+    whole = decoder()
+    expected = drive(whole, tmp_path, short(), Events(), scripted(script))
+    assert names(tmp_path) == ["000004", "000010", "000012"], "10 needs 4, the best of its time"
+    newest = tmp_path / "000012" / "optimizer.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    model, after = decoder(), Events()
+    assert drive(model, tmp_path, short(), after, scripted(script[5:])) == expected
+    assert same(weights(model), weights(whole))
+    assert [event["step"] for event in after.of("step")] == [11, 12]
 
 
 def test_equal_values_are_told_apart_by_the_loss(tmp_path: Path) -> None:
@@ -203,15 +217,65 @@ def test_a_damaged_newest_checkpoint_costs_only_its_steps(tmp_path: Path) -> Non
     assert after.of("step")[0]["step"] == 7
 
 
-def test_a_damaged_best_checkpoint_is_trained_again(tmp_path: Path) -> None:
+def test_starting_over_is_never_silent(tmp_path: Path) -> None:
     script = [3.0, 1.0, 2.5, 2.0, 1.5, 2.0]
-    whole = decoder()
-    expected = drive(whole, tmp_path / "run", short(), Events(), scripted(script))
-    best = tmp_path / "run" / "000004" / "weights.safetensors"
-    best.write_bytes(best.read_bytes()[:-1])
+    whole, place = decoder(), tmp_path / "checkpoints"
+    expected = drive(whole, place, short(), Events(), scripted(script))
+    best = place / "000004" / "weights.safetensors"
+    content = best.read_bytes()
+    best.write_bytes(content[:-1])
+    events, before = Events(), names(place)
+    with pytest.raises(IntegrityError, match="none of the 3 checkpoints") as caught:
+        drive(decoder(), place, short(), events, scripted(script))
+    assert (caught.value.code, caught.value.exit_code) == ("E0908", 9)
+    assert f"rm -r {place}, then `fettle resume {tmp_path}`" in caught.value.hint
+    assert events.all == []
+    assert names(place) == before, "nothing is deleted before it is decided"
+    # The two ways out: the files put back, and from the first step.
+    best.write_bytes(content)
+    assert drive(decoder(), place, short(), Events(), scripted([])) == expected
+    shutil.rmtree(place)
     model = decoder()
-    assert drive(model, tmp_path / "run", short(), Events(), scripted(script)) == expected
+    assert drive(model, place, short(), Events(), scripted(script)) == expected
     assert same(weights(model), weights(whole))
+
+
+def test_a_validation_loss_that_is_no_number_stops(tmp_path: Path) -> None:
+    with pytest.raises(Diverged, match="step 4: the loss on the validation rows is nan") as caught:
+        drive(decoder(), tmp_path, short(), Events(), scripted([1.0, float("nan")]))
+    assert caught.value.exit_code == 6
+    assert names(tmp_path) == ["000002"]
+
+
+def test_a_metric_without_a_value_is_the_worst(tmp_path: Path) -> None:
+    values = [float("nan"), 0.1, float("nan"), 0.05, 0.02, 0.0]
+
+    def validate() -> Validation:
+        return Validation(1.0, "pearson", values.pop(0), higher_is_better=True)
+
+    result = drive(decoder(), tmp_path, short(), Events(), validate)
+    assert (result.best_step, result.best_value) == (4, 0.1)
+
+
+def test_what_was_said_is_durable_before_a_checkpoint_says_that_it_happened(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def emit(event: str, fields: dict[str, Any]) -> None:
+        order.append(event)
+
+    train(
+        decoder(),
+        chat_rows(),
+        short(max_steps=2),
+        device="cpu",
+        pad_id=PAD,
+        checkpoints=tmp_path,
+        validate=scripted([1.0]),
+        emit=emit,
+        stop_requested=lambda: False,
+        flush=lambda: order.append(f"flush with {names(tmp_path) if tmp_path.exists() else []}"),
+    )
+    assert order == ["step", "step", "validation", "flush with []", "checkpoint"]
 
 
 def test_a_best_checkpoint_that_vanishes_meanwhile_is_an_error(tmp_path: Path) -> None:

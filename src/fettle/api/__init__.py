@@ -1,8 +1,8 @@
 """The verbs as Python functions: ``fettle.run(...)`` does what ``fettle run ...`` does.
 
 In: plain arguments, named as on the command line. Out: objects with a useful repr. Must not know:
-the command line. Each verb's module is imported when it is first used: ``check``, ``compare`` and
-``report`` never load torch.
+the command line. Each verb's module is imported when it is first used: ``check``, ``compare``,
+``report`` and ``evaluate`` of a file never load torch.
 """
 
 import importlib
@@ -15,7 +15,8 @@ _HOMES = {
     "check_requirement": "runs",
     "compare": "judge",
     "doctor": "use",
-    "evaluate": "runs",
+    "evaluate": "judge",
+    "judge_again": "runs",
     "make_recipe": "recipes",
     "plan": "runs",
     "predict": "use",

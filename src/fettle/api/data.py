@@ -8,6 +8,7 @@ from typing import Any
 from fettle.api.recipes import Paths, data_name, make_recipe
 from fettle.data.account import ACCOUNT_FILES, Prepared, write_account
 from fettle.data.prepare import prepare
+from fettle.data.preview import preview_rows
 from fettle.errors import UsageError
 
 
@@ -27,6 +28,11 @@ class Checked:
     def warnings(self) -> int:
         """Findings of severity warning."""
         return sum(f.severity == "warning" for f in self.prepared.findings)
+
+    @property
+    def preview(self) -> str:
+        """Three training rows, with what is trained in [[ ]]."""
+        return preview_rows(self.prepared.examples["train"])
 
     def to_json(self) -> dict[str, Any]:
         """For --json."""

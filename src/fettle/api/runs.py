@@ -1,4 +1,4 @@
-"""``fettle.run``, ``resume``, ``evaluate`` and ``plan``."""
+"""``fettle.run``, ``resume`` and ``plan``, and what ``evaluate`` does with a run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,7 +73,7 @@ def resume(
     return result
 
 
-def evaluate(run: str | Path, *, quiet: bool = False, listener: Listener | None = None) -> Run:
+def judge_again(run: str | Path, *, quiet: bool = False, listener: Listener | None = None) -> Run:
     """Measure a finished run's model on its holdout again; the sealed plan still rules."""
     directory = Path(run)
     return pipeline.judge_again(directory, _listeners(directory, quiet, listener))

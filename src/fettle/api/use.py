@@ -24,13 +24,14 @@ def predict(run: str | Path, source: Paths, **options: Any) -> list[dict[str, An
     """One record for each row of the files, in their order.
 
     Args:
-        run: a finished run of classify or chat.
+        run: a finished run of classify, regress or chat.
         source: files or folders.
         options: text, label, prompt, completion, messages, format; where the columns have other
             names than in training.
 
     Returns:
-        ``{"row_id", "prediction", "reference"?, "probabilities"?}``; for a row that can't be used
+        ``{"row_id", "prediction", "reference"?, "probabilities"?}``, a prediction of several labels
+        being a JSON list as text, one of a number its text; for a row that can't be used
         ``{"row_id", "prediction": None, "error"}``.
     """
     unknown = options.keys() - set(PREDICT_KEYS)

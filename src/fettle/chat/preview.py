@@ -46,7 +46,9 @@ def preview_chat(
         rendered = template.render_training(
             example.messages, example.tools, where=f"{where}, row {example.row_id}", turns=turns
         )
-        counts = f"{sum(rendered.mask)} of {len(rendered.ids)} tokens trained"
+        counts = (
+            f"{sum(weight > 0 for weight in rendered.mask)} of {len(rendered.ids)} tokens trained"
+        )
         title = _escape(f"example {number}, {where}: {counts}", markup)
         shown.append(f"{title}\n{mark_trained(rendered, markup)}")
     return "\n\n".join(shown)

@@ -40,8 +40,9 @@ class Rendered:
 
     text: str
     ids: tuple[int, ...]
-    mask: tuple[int, ...]
-    """As long as ids; 1 = the model is trained to write this token."""
+    mask: tuple[float, ...]
+    """As long as ids; the weight with which the model is trained to write each token, 0 = it is
+    not. Tokens of an answer have the weight of its message."""
     spans: tuple[Region, ...]
     """The trained character ranges of the text."""
 
@@ -175,7 +176,8 @@ class ChatTemplate:
 
         Trained is what stands between {% generation %} tags; for a template without them, the
         difference that an answer makes to the text, through its end-of-turn token, which is
-        checked to be the same in the whole conversation. Turns with weight 0 are not trained.
+        checked to be the same in the whole conversation. Turns with weight 0 are not trained;
+        other weights become those of the turn's tokens.
 
         Args:
             messages: the whole conversation.
@@ -197,6 +199,7 @@ class ChatTemplate:
         assistants = chat.assistants
         candidates = assistants[-1:] if turns == "last" else assistants
         spans: list[Region] = []
+        weights: list[float] = []
         for turn in (i for i in candidates if chat.weights[i] > 0):
             start = starts.get(turn)
             if turn == 0:
@@ -215,11 +218,12 @@ class ChatTemplate:
             )
             self._check_answer(chat, whole, turn, found, where)
             spans += found
+            weights += [chat.weights[turn]] * len(found)
         encoded = self._encode(whole, starts, where)
         return Rendered(
             text=whole.text,
             ids=tuple(encoded.ids),
-            mask=_mask(encoded, spans),
+            mask=_mask(encoded, spans, weights),
             spans=tuple(spans),
         )
 
@@ -433,15 +437,15 @@ _PROBE: Final = (
 )
 
 
-def _mask(encoded: Encoded, spans: Sequence[Region]) -> tuple[int, ...]:
-    """1 for each token that a span touches; no token crosses the start of an answer."""
-    mask = [0] * len(encoded.ids)
-    for left, right in spans:
+def _mask(encoded: Encoded, spans: Sequence[Region], weights: Sequence[float]) -> tuple[float, ...]:
+    """A span's weight for each token that it touches; no token crosses the start of an answer."""
+    mask = [0.0] * len(encoded.ids)
+    for (left, right), weight in zip(spans, weights, strict=True):
         first = bisect_right(encoded.ends, left)
         while first > 0 and encoded.starts[first - 1] == encoded.ends[first - 1] == left:
             first -= 1  # a space that the tokenizer put in has no character of its own
         for index in range(first, bisect_left(encoded.starts, right)):
-            mask[index] = 1
+            mask[index] = weight
     return tuple(mask)
 
 

@@ -172,6 +172,11 @@ class Tokenizer:
         """One more than the highest id: the rows that an embedding needs at least."""
         return 1 + max(self._backend.get_vocab(with_added_tokens=True).values())
 
+    def tokens_from(self, first_id: int) -> dict[str, int]:
+        """The tokens whose id is at least this, added ones included."""
+        vocabulary = self._backend.get_vocab(with_added_tokens=True)
+        return {token: index for token, index in vocabulary.items() if index >= first_id}
+
     @cached_property
     def affixes(self) -> tuple[list[int], list[int]]:
         """The ids that the post-processor puts before and after a text (such as [CLS], [SEP])."""

@@ -65,6 +65,7 @@ def check(
     else:
         for line in layout_lines(result["layout"]):
             print(line)
+        print(f"\nwhat is trained stands in [[ ]]\n{found.preview}\n")
         counts = " · ".join(f"{side} {count:,}" for side, count in result["counts"].items())
         print(f"{result['rows']:,} rows: {counts}")
         for kind, count in sorted(result["findings"].items()):

@@ -25,10 +25,13 @@ Base = Annotated[
 ]
 Task = Annotated[
     str | None,
-    typer.Option("--task", help="auto, classify, chat or text.", rich_help_panel=_COMMON),
+    typer.Option("--task", help="auto, classify, regress, chat or text.", rich_help_panel=_COMMON),
 ]
 Method = Annotated[
-    str | None, typer.Option("--method", help="auto, full or lora.", rich_help_panel=_COMMON)
+    str | None,
+    typer.Option(
+        "--method", help="auto, full, lora, last_n or one of peft.", rich_help_panel=_COMMON
+    ),
 ]
 Metric = Annotated[
     str | None,

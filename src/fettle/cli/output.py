@@ -48,6 +48,7 @@ def finish(run: "Run", as_json: bool, quiet: bool) -> None:
     uses = {
         "chat": f"fettle chat {root} · ",
         "classify": f"fettle predict {root} FILE · ",
+        "regress": f"fettle predict {root} FILE · ",
         "text": f"fettle run DATA --base {root} · ",
     }
     talk(f"{'next':<9} {uses[run.task]}open {run.directory.report}")

@@ -22,7 +22,7 @@ def predict(
     format: options.Format = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Labels with probabilities, or answers: one JSON line for each row of the file.
+    """Labels with probabilities, numbers, or answers: one JSON line for each row of the file.
 
     Examples:
 

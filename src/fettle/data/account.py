@@ -58,10 +58,24 @@ class Prepared:
     """classify: every label of any side, sorted; else empty."""
     seed: int
     fractions: Fractions
+    holdout_sha256: str
+    """From ``hash_holdout``, before a later stage takes rows out."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Holdout rows that are in quarantine, by reason: nothing is said about them."""
     skipped: list[tuple[str, str]] = field(default_factory=list)
     """Files of a folder that were not read, with the reason."""
     raw: Mapping[str, RawRow] = field(default_factory=dict)
     """Raw rows by row id; after ``load_account`` only those in quarantine."""
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether any number of labels may apply to a row."""
+        return self.layout.multi_label
+
+    @property
+    def judged_as(self) -> str:
+        """The task as plans call it: multi_label where any number of labels may apply."""
+        return "multi_label" if self.multi_label else self.task
 
     def counts(self) -> dict[str, int]:
         """Rows in each of train, validation, holdout, quarantine."""
@@ -71,16 +85,38 @@ class Prepared:
     def label_counts(self, side: str | None = None) -> dict[str, int]:
         """Rows by label, on one side or on all of them; empty unless the task is classify."""
         sides = SIDES if side is None else (side,)
-        found = Counter(e.target for s in sides for e in self.examples[s])
+        found = Counter(label for s in sides for e in self.examples[s] for label in e.classes)
         return {label: found[label] for label in self.labels}
 
-    def holdout_sha256(self) -> str:
-        """Hash over the holdout's rows as they are asked and answered, whatever their order."""
-        lines = sorted(
-            json.dumps([e.row_id, e.text, [m.to_json() for m in e.messages], e.target])
-            for e in self.examples["holdout"]
-        )
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    def label_deviation(self) -> dict[str, Any] | None:
+        """The label whose share of the rows differs most between two sides.
+
+        Returns:
+            ``{"label", "difference", "shares": {side: share}}``; None where there are no labels.
+        """
+        rows = {side: len(self.examples[side]) for side in SIDES if self.examples[side]}
+        counts = {side: self.label_counts(side) for side in rows}
+        found: dict[str, Any] | None = None
+        for label in self.labels if rows else ():
+            shares = {side: counts[side][label] / number for side, number in rows.items()}
+            difference = max(shares.values()) - min(shares.values())
+            if found is None or difference > found["difference"]:
+                found = {"label": label, "difference": difference, "shares": shares}
+        return found
+
+    def rows_with_train_group(self) -> int:
+        """Holdout rows whose group has rows in train too; 0 unless the user gave the sides."""
+        groups = {e.group for e in self.examples["train"]} - {None}
+        return sum(e.group in groups for e in self.examples["holdout"])
+
+
+def hash_holdout(examples: Iterable[Example]) -> str:
+    """What tells one holdout from another: its raw records and the right answers, in any order.
+
+    How they are rendered or tokenized plays no part, so that another base meets the same holdout.
+    """
+    lines = sorted(json.dumps([example.row_id, example.target]) for example in examples)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def verify_conservation(splits: Sequence[SplitRow], rows: Iterable[tuple[str, int]]) -> None:
@@ -130,6 +166,8 @@ def move_to_quarantine(
         for side, rows in prepared.examples.items()
     }
     by_id = {e.row_id: e for rows in prepared.examples.values() for e in rows if e.row_id in moved}
+    judged = sum(e.row_id in moved for e in prepared.examples["holdout"])
+    left_out = Counter(prepared.left_out) + Counter({reason: judged})
     quarantined = list(prepared.quarantined)
     for row_id, example in by_id.items():
         raw = prepared.raw.get(row_id) or RawRow(
@@ -146,6 +184,7 @@ def move_to_quarantine(
         quarantined=quarantined,
         splits=splits,
         findings=[*prepared.findings, *findings],
+        left_out=dict(left_out),
     )
 
 
@@ -240,6 +279,8 @@ def load_account(directory: Path) -> Prepared:
         labels=tuple(manifest["labels"]),
         seed=manifest["seed"],
         fractions=Fractions(**manifest["fractions"]),
+        holdout_sha256=manifest["holdout_sha256"],
+        left_out=manifest.get("holdout_left_out", {}),
         skipped=[(name, reason) for name, reason in manifest["skipped"]],
         raw={row_id: raw for raw, row_id, _ in quarantined},
     )
@@ -258,6 +299,8 @@ def example_to_json(example: Example) -> dict[str, Any]:
         "text": example.text,
         "messages": [{**turn.to_json(), "weight": turn.weight} for turn in example.messages],
         "target": example.target,
+        "labels": None if example.labels is None else list(example.labels),
+        "number": example.number,
         "tools": list(example.tools),
         "group": example.group,
         "time": example.time,
@@ -287,6 +330,8 @@ def example_from_json(record: Mapping[str, Any]) -> Example:
         text=record["text"],
         messages=messages,
         target=record["target"],
+        labels=None if record.get("labels") is None else tuple(record["labels"]),
+        number=record.get("number"),
         tools=tuple(record["tools"]),
         group=record["group"],
         time=record["time"],
@@ -341,7 +386,10 @@ def _manifest(prepared: Prepared, hashes: Mapping[str, str]) -> dict[str, Any]:
         "label_counts": {side: prepared.label_counts(side) for side in SIDES},
         "seed": prepared.seed,
         "fractions": asdict(prepared.fractions),
-        "holdout_sha256": prepared.holdout_sha256(),
+        "label_deviation": prepared.label_deviation(),
+        "holdout_sha256": prepared.holdout_sha256,
+        "holdout_left_out": dict(prepared.left_out),
+        "holdout_rows_with_train_group": prepared.rows_with_train_group(),
         "files": dict(hashes),
     }
 

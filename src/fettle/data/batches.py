@@ -1,7 +1,8 @@
 """Tokenized rows to optimizer steps, in an order that depends on nothing but the seed.
 
 In: tokenized rows. Out: steps, each a list of micro-batches, and the position as JSON. Rows of like
-length come together, so that little is padding. Must not know: tokenizers, models, torch.
+length come together: little is padding, or attention finds many rows of one length. Must not know:
+tokenizers, models, torch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,8 +28,11 @@ class StepIterator:
     Args:
         rows: training rows; at least one.
         batch_size: rows in a step; an epoch's last rows may make one smaller step.
-        micro_batch_tokens: padded tokens of one forward pass; a longer row goes alone.
+        micro_batch_tokens: most tokens of one forward pass; a longer row goes alone.
         seed: of the order.
+        padded: whether the rows of a forward pass are filled up to the longest, so that padding
+            counts among its tokens.
+        shared: tokens that all rows begin with and that a forward pass computes once.
 
     Raises:
         DataError: E0364, there are no rows.
@@ -40,6 +44,8 @@ class StepIterator:
         batch_size: int,
         micro_batch_tokens: int,
         seed: int,
+        padded: bool = True,
+        shared: int = 0,
     ) -> None:
         if not rows:
             raise DataError(
@@ -53,6 +59,8 @@ class StepIterator:
         self._batch_size = batch_size
         self._micro_batch_tokens = micro_batch_tokens
         self._seed = seed
+        self._padded = padded
+        self._shared = shared
         self._epoch = 0
         self._step_in_epoch = 0
         self._order = self._epoch_order(0)
@@ -77,7 +85,11 @@ class StepIterator:
             self._order = self._epoch_order(self._epoch)
         chosen = self._order[self._step_in_epoch]
         self._step_in_epoch += 1
-        return micro_batches([self._rows[i] for i in chosen], self._micro_batch_tokens)
+        return self.divide([self._rows[i] for i in chosen], self._micro_batch_tokens)
+
+    def divide(self, rows: Sequence[TokenizedExample], micro_batch_tokens: int) -> list[Batch]:
+        """Micro-batches of rows, divided as those of a step are, under another budget."""
+        return micro_batches(rows, micro_batch_tokens, self._padded, self._shared)
 
     def state(self) -> dict[str, int]:
         """The position, as JSON; ``load_state`` goes on from it."""
@@ -127,19 +139,30 @@ class StepIterator:
         return [batches[i] for i in random.permutation(len(batches))]
 
 
-def micro_batches(rows: Sequence[TokenizedExample], micro_batch_tokens: int) -> list[Batch]:
+def micro_batches(
+    rows: Sequence[TokenizedExample],
+    micro_batch_tokens: int,
+    padded: bool = True,
+    shared: int = 0,
+) -> list[Batch]:
     """Divide rows into micro-batches of like length.
 
     Args:
         rows: rows of one step, in any order.
-        micro_batch_tokens: most padded tokens (longest row times rows) of a micro-batch.
+        micro_batch_tokens: most tokens of a micro-batch. Padded: the longest row times the rows;
+            else real ones.
+        padded: whether padding counts. If not, the micro-batches are few and of about one size.
+        shared: without padding: tokens that all rows begin with; they count once in each.
 
     Returns:
         Micro-batches, short rows first; each holds at least one row.
     """
+    ordered = sorted(rows, key=lambda row: row.num_tokens)
+    if not padded:
+        return _without_padding(ordered, micro_batch_tokens, shared)
     batches: list[Batch] = []
     open_rows: list[TokenizedExample] = []
-    for row in sorted(rows, key=lambda row: row.num_tokens):
+    for row in ordered:
         if open_rows and row.num_tokens * (len(open_rows) + 1) > micro_batch_tokens:
             batches.append(Batch(tuple(open_rows)))
             open_rows = []
@@ -147,6 +170,77 @@ def micro_batches(rows: Sequence[TokenizedExample], micro_batch_tokens: int) -> 
     if open_rows:
         batches.append(Batch(tuple(open_rows)))
     return batches
+
+
+def _without_padding(ordered: Sequence[TokenizedExample], budget: int, shared: int) -> list[Batch]:
+    """As few micro-batches as best fit finds, evenly filled.
+
+    Cut where rows stand by length if that takes no more micro-batches: rows of one length stay
+    together, and attention computes those in one go.
+    """
+    limit = budget - shared
+    fitting = [row for row in ordered if row.num_tokens - shared <= limit]
+    alone = [[row] for row in ordered[len(fitting) :]]
+    packed = _best_fit(fitting, limit, shared)
+    low, high = max((row.num_tokens - shared for row in fitting), default=0), limit
+    cut = _cut_in_line(fitting, limit, shared)
+    if len(cut) <= len(packed):
+        while low < high:
+            middle = (low + high) // 2
+            if len(_cut_in_line(fitting, middle, shared)) <= len(cut):
+                high = middle
+            else:
+                low = middle + 1
+        packed = _cut_in_line(fitting, low, shared)
+    return [Batch(tuple(part)) for part in packed + alone]
+
+
+def _cut_in_line(
+    ordered: Sequence[TokenizedExample], limit: int, shared: int
+) -> list[list[TokenizedExample]]:
+    """Rows in their order, a new part wherever the next row would not fit."""
+    parts: list[list[TokenizedExample]] = []
+    room = 0
+    for row in ordered:
+        size = row.num_tokens - shared
+        if not parts or size > room:
+            parts.append([])
+            room = limit
+        parts[-1].append(row)
+        room -= size
+    return parts
+
+
+def _best_fit(
+    ordered: Sequence[TokenizedExample], limit: int, shared: int
+) -> list[list[TokenizedExample]]:
+    """Best fit decreasing: each row, longest first, goes where it leaves the least room."""
+    parts: list[list[TokenizedExample]] = []
+    room: list[int] = []
+    for row in reversed(ordered):
+        size = row.num_tokens - shared
+        fits = [i for i, left in enumerate(room) if left >= size]
+        if not fits:
+            parts.append([])
+            room.append(limit)
+            fits = [len(parts) - 1]
+        best = min(fits, key=room.__getitem__)
+        parts[best].insert(0, row)
+        room[best] -= size
+    return sorted(parts, key=lambda part: sum(row.num_tokens for row in part))
+
+
+def num_shared_tokens(rows: Sequence[TokenizedExample]) -> int:
+    """How many tokens all rows begin with; each row has at least one more of its own."""
+    if len(rows) < 2:
+        return 0
+    first = min(rows, key=lambda row: row.num_tokens).input_ids
+    most = len(first) - 1
+    for row in rows:
+        ids = row.input_ids
+        if ids[:most] != first[:most]:
+            most = next(i for i in range(most) if ids[i] != first[i])
+    return most
 
 
 def evaluation_batches(rows: Sequence[TokenizedExample], micro_batch_tokens: int) -> list[Batch]:

@@ -46,6 +46,10 @@ _ROLES: Mapping[str, Role] = {
 }
 
 
+MAX_WEIGHT = 1_000_000
+"""Most that one turn may count; more would leave nothing of the other rows of a step."""
+
+
 class ConversationError(ValueError):
     """Why a value is no conversation; becomes the reason of a quarantined row."""
 
@@ -167,8 +171,12 @@ def _weight(turn: Mapping[str, Any], number: int) -> float:
     weight = turn.get("weight")
     if weight is None:
         return 1.0
-    if not isinstance(weight, int | float) or not 0 <= weight <= 1:
-        raise ConversationError(f"turn {number} has the weight {weight!r}; it must be 0 to 1")
+    if isinstance(weight, bool) or not isinstance(weight, int | float):
+        raise ConversationError(f"turn {number} has the weight {weight!r}, which is no number")
+    if not 0 <= weight <= MAX_WEIGHT:
+        raise ConversationError(
+            f"turn {number} has the weight {weight!r}; it must be 0 to {MAX_WEIGHT:,}"
+        )
     return float(weight)
 
 

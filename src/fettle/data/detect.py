@@ -10,7 +10,7 @@ with few distinct short values.
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from fettle.data import names
@@ -43,6 +43,10 @@ class Layout:
     ambiguities: tuple[str, ...] = ()
     roles: Mapping[str, str] = field(default_factory=dict)
     """Speakers of this data whose role differs from the usual reading of their name."""
+    multi_label: bool = False
+    """classify: any number of labels may apply to a row."""
+    separator: str | None = None
+    """What stands between two labels in one text; None where lists hold them."""
 
     def to_json(self) -> dict[str, Any]:
         """The mapping as data/manifest.json holds it."""
@@ -53,6 +57,8 @@ class Layout:
             "reason": self.reason,
             "ambiguities": list(self.ambiguities),
             "roles": dict(self.roles),
+            "multi_label": self.multi_label,
+            "separator": self.separator,
         }
 
 
@@ -79,7 +85,8 @@ class _Detector:
         self.task = task
         if options.layout is not None:
             implied = TASK_OF_LAYOUT[options.layout]
-            if task is not None and task != implied and task != "text":
+            fits = task == "regress" and options.layout == "text_label"
+            if task is not None and task != implied and task != "text" and not fits:
                 raise UsageError(
                     "E0135",
                     f"the layout {options.layout} is for the task {implied}, not {task}",
@@ -102,11 +109,11 @@ class _Detector:
             tries = [self._messages]
         elif named.completion is not None or named.prompt is not None:
             tries = [self._pair]
-        elif named.label is not None:
+        elif named.label is not None or named.label_separator is not None:
             tries = [self._text_label]
         elif self.task == "text":
             tries = [self._text]
-        elif self.task == "classify":
+        elif self.task in ("classify", "regress"):
             tries = [self._text_label]
         elif self.task == "chat":
             tries = [self._messages, self._alpaca, self._pair, self._two_texts]
@@ -116,8 +123,18 @@ class _Detector:
         for attempt in tries:
             layout = attempt()
             if layout is not None:
+                self._check_separator(layout)
                 return layout
         raise self._nothing_fits()
+
+    def _check_separator(self, layout: Layout) -> None:
+        if self.options.label_separator is None or layout.multi_label:
+            return
+        raise UsageError(
+            "E0135",
+            f"data.label_separator is for rows with several labels, not for the task {layout.task}",
+            hint="--task classify, or leave data.label_separator out",
+        )
 
     def _of_layout(self, name: LayoutName) -> Callable[[], Layout | None]:
         table: dict[LayoutName, Callable[[], Layout | None]] = {
@@ -244,7 +261,8 @@ class _Detector:
         taken = {text, *self.common.values()}
         how_label, how_text = "named by you", "named by you"
         if label is None:
-            label, how_label = self._find_label(taken)
+            find = self._find_number if self.task == "regress" else self._find_label
+            label, how_label = find(taken)
         if label is None:
             return None
         if text is None:
@@ -252,14 +270,17 @@ class _Detector:
         if text is None:
             return None
         profile = self.profiles[label]
-        reason = (
-            f'text="{text}" ({how_text}), label="{label}"'
-            f" ({how_label}, {profile.num_distinct} classes)"
-        )
-        if profile.multiple > 0.02:
+        several, separator = self._several(profile)
+        is_number = self._is_number(profile, several)
+        count = f"{self._num_labels(profile, separator) if several else profile.num_distinct}"
+        meaning = f"{count} labels, any number a row" if several else f"{count} classes"
+        meaning = "a number" if is_number else meaning
+        reason = f'text="{text}" ({how_text}), label="{label}" ({how_label}, {meaning})'
+        if profile.multiple > 0.02 and not several and not is_number:
             self.ambiguities.append(
                 f'some values of "{label}" look like several labels in one cell; each such value'
-                " is taken for a class of its own"
+                ' is taken for a class of its own; --set data.label_separator="," (or what stands'
+                " between them) takes them apart"
             )
         long = [
             p.name
@@ -271,7 +292,59 @@ class _Detector:
                 f"{_quoted([text, *long])} are all free text, so that the rows could be prompts and"
                 f" answers; --task chat --prompt {long[0]} --completion {text} decides"
             )
-        return self._layout("text_label", {"text": text, "label": label}, reason)
+        layout = self._layout("text_label", {"text": text, "label": label}, reason)
+        if is_number:
+            return replace(layout, task="regress")
+        return replace(layout, multi_label=several, separator=separator)
+
+    def _several(self, profile: Profile) -> tuple[bool, str | None]:
+        """Whether rows have any number of labels, and what stands between them in a text."""
+        if self.task == "regress":
+            return False, None
+        separator = self.options.label_separator
+        return separator is not None or profile.listed > 0.5, separator
+
+    def _num_labels(self, profile: Profile, separator: str | None) -> int:
+        if separator is None or profile.listed > 0.5:
+            return len(profile.items)
+        parts = {part.strip() for value in profile.values for part in value.split(separator)}
+        return len(parts - {""})
+
+    def _is_number(self, profile: Profile, several: bool) -> bool:
+        """The user's task decides; else numbers of many different values are no classes."""
+        if self.task is not None or several:
+            return self.task == "regress"
+        found = f'"{profile.name}" holds numbers, {profile.num_distinct} different ones'
+        if profile.is_number:
+            self.ambiguities.append(
+                f"{found}, and they are predicted as numbers; --task classify takes each of them"
+                " for a class"
+            )
+        elif profile.numeric > 0.9 and profile.fractional > 0:
+            self.ambiguities.append(
+                f"{found}, and each is taken for a class; --task regress predicts the number"
+            )
+        return profile.is_number
+
+    def _find_number(self, taken: set[str | None]) -> tuple[str | None, str]:
+        numeric = [
+            profile
+            for profile in self.profiles.values()
+            if profile.name not in taken and profile.numeric > 0.5 and profile.num_distinct > 1
+        ]
+        named = [p for p in self._by_name(names.NUMBER) if p in numeric]
+        free = [p for p in numeric if "id" not in names.normal(p.name).split("_")]
+        free.sort(key=lambda p: -p.num_distinct)
+        ranked = named or free or numeric
+        if not ranked:
+            return None, ""
+        if len(ranked) > 1:
+            self.ambiguities.append(
+                f'"{ranked[0].name}" is taken for the number, but'
+                f" {_quoted([p.name for p in ranked[1:]])} could be it too;"
+                f" --label {ranked[1].name} decides"
+            )
+        return ranked[0].name, "by its name" if named else "a column of numbers"
 
     def _find_label(self, taken: set[str | None]) -> tuple[str | None, str]:
         named = [
@@ -282,12 +355,12 @@ class _Detector:
         valued = [
             profile
             for profile in self.profiles.values()
-            if profile.is_label_like and profile.name not in taken
+            if (profile.is_label_like or profile.is_label_list) and profile.name not in taken
         ]
         # Words are likelier classes than numbers, more classes likelier than a flag.
         valued.sort(key=lambda p: (p.numeric > 0.9, p.num_distinct == 2, -p.mean_length))
         if named:
-            plausible = [p for p in named if p.is_label_like] or named
+            plausible = [p for p in named if p.is_label_like or p.is_label_list] or named
             exact = [p for p in plausible if names.normal(p.name) in names.LABEL]
             best, how = (exact or plausible)[0], "by its name"
             others = [p.name for p in (exact or plausible)[1:]]
@@ -442,7 +515,7 @@ class _Detector:
         return chosen[0].name if chosen else None
 
     def _best_pair(self) -> tuple[str, str] | None:
-        for prompt, completions in _PAIRS:
+        for prompt, completions in names.PAIRS:
             if (found := self._first((prompt,))) is None:
                 continue
             for completion in completions:
@@ -493,6 +566,7 @@ class _Detector:
         seen = "; ".join(profile.describe() for profile in list(self.profiles.values())[:20])
         wanted = {
             "classify": "a text and a label; name them with --text and --label",
+            "regress": "a text and a column of numbers; name them with --text and --label",
             "chat": "a prompt and an answer, or a conversation; name them with --prompt and"
             " --completion, or --messages",
             "text": "a text; name it with --text",
@@ -513,26 +587,6 @@ class _Detector:
             where=f"columns: {seen}" if seen else "no readable rows",
             hint=wanted.get(self.task or "", default),
         )
-
-
-_PAIRS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("prompt", ("completion", "response", "answer", "output", "chosen")),
-    ("instruction", ("response", "output", "completion", "answer")),
-    ("question", ("answer", "response", "output", "long_answer")),
-    ("query", ("response", "answer", "output", "reply")),
-    ("input", ("output", "target", "response", "completion", "answer")),
-    ("source", ("target",)),
-    ("src", ("tgt",)),
-    ("user", ("assistant", "bot")),
-    ("human", ("assistant", "bot")),
-    ("mr", ("ref",)),
-    ("article", ("highlights", "summary", "abstract")),
-    ("document", ("summary",)),
-    ("dialogue", ("summary", "note")),
-    ("dialog", ("summary",)),
-    ("text", ("summary",)),
-    ("original_text", ("reference_summary",)),
-)
 
 
 def _named_as(columns: Mapping[str, str]) -> str:

@@ -100,7 +100,7 @@ def fit_linear(texts: Sequence[str], labels: Sequence[str]) -> LinearBaseline:
     matrix = features.fit_transform(texts)
     if len(names) == 1:
         return LinearBaseline(names, features, None)
-    model = _fit(matrix, np.asarray(labels, dtype=object), _LINEAR_STRENGTH)
+    model = fit_logistic(matrix, np.asarray(labels, dtype=object), _LINEAR_STRENGTH)
     return LinearBaseline(names, features, model)
 
 
@@ -180,7 +180,7 @@ def fit_probe(
     strengths = PROBE_STRENGTHS if len(validation_labels) else (1.0,)
     best: tuple[tuple[float, float], Probe] | None = None
     for strength in strengths:
-        probe = Probe(names, strength, mean, scale, _fit(scaled, targets, strength, seed))
+        probe = Probe(names, strength, mean, scale, fit_logistic(scaled, targets, strength, seed))
         if len(strengths) == 1:
             return probe
         score = _score(probe, np.asarray(validation_features), validation_labels)
@@ -207,9 +207,20 @@ def _score(probe: Probe, features: Floats, labels: Sequence[str]) -> tuple[float
     return float(np.mean(right)), float(np.log(np.maximum(own, 1e-12)).mean())
 
 
-def _fit(
-    matrix: csr_matrix | Floats, targets: NDArray[np.object_], strength: float, seed: int = 0
+def fit_logistic(
+    matrix: csr_matrix | Floats,
+    targets: NDArray[np.object_] | NDArray[np.bool_],
+    strength: float,
+    seed: int = 0,
 ) -> LogisticRegression:
+    """Logistic regression of two or more classes.
+
+    Args:
+        matrix: features [N, F].
+        targets: [N] classes.
+        strength: inverse regularisation (C).
+        seed: of the solver.
+    """
     # A tolerance of 1e-3 halves the time and moved accuracy on BANKING77 by 0.3 points at most.
     model = LogisticRegression(C=strength, max_iter=200, tol=1e-3, random_state=seed)
     with warnings.catch_warnings():

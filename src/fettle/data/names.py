@@ -15,6 +15,10 @@ LABEL = (
     "target", "gold", "tag", "stars", "rating", "label_text", "label_name", "coarse_label", "type",
     "department", "queue", "output", "answer",
 )  # fmt: skip
+NUMBER = (
+    "score", "rating", "stars", "value", "number", "price", "target", "label", "y", "similarity",
+    "grade", "points", "amount",
+)  # fmt: skip
 PROMPT = (
     "prompt", "instruction", "question", "query", "input", "user", "human", "request", "source",
     "src", "dialogue", "dialog", "conversation", "transcript", "article", "document",
@@ -24,6 +28,25 @@ COMPLETION = (
     "completion", "response", "answer", "output", "reply", "assistant", "bot", "target", "tgt",
     "summary", "highlights", "reference_summary", "ref", "reference", "note", "gold", "abstract",
 )  # fmt: skip
+PAIRS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("prompt", ("completion", "response", "answer", "output", "chosen")),
+    ("instruction", ("response", "output", "completion", "answer")),
+    ("question", ("answer", "response", "output", "long_answer")),
+    ("query", ("response", "answer", "output", "reply")),
+    ("input", ("output", "target", "response", "completion", "answer")),
+    ("source", ("target",)),
+    ("src", ("tgt",)),
+    ("user", ("assistant", "bot")),
+    ("human", ("assistant", "bot")),
+    ("mr", ("ref",)),
+    ("article", ("highlights", "summary", "abstract")),
+    ("document", ("summary",)),
+    ("dialogue", ("summary", "note")),
+    ("dialog", ("summary",)),
+    ("text", ("summary",)),
+    ("original_text", ("reference_summary",)),
+)
+"""Names of a prompt, each with those of the answers that go with it."""
 INSTRUCTION = ("instruction",)
 INSTRUCTION_INPUT = ("input",)
 MESSAGES = ("messages", "conversations", "conversation", "dialog", "dialogue", "turns",

@@ -21,8 +21,10 @@ from fettle.data.clean import repair
 from fettle.data.conversations import ConversationError, parse_messages, parse_tools
 from fettle.data.detect import Layout
 from fettle.data.profile import as_text
+from fettle.data.targets import TargetError, label_set, number
 from fettle.errors import DataError
 from fettle.recipe.recipe import DataSection
+from fettle.records.outcomes import labels_as_text
 from fettle.records.rows import Example, Finding, Message, RawRow, SplitRow
 
 OCCURRENCE = "occurrence"
@@ -156,6 +158,8 @@ class _Normalizer:
             return replace(base, text=self._text(row, base, "text", "the text"))
         if self.layout.name == "text_label":
             text = self._text(row, base, "text", "the text")
+            if self.layout.task == "regress" or self.layout.multi_label:
+                return replace(base, text=text, **self._target(row))
             label = self._plain(row, "label")
             if label is None:
                 raise _Unusable("empty", "the label is empty", "add the label")
@@ -163,6 +167,21 @@ class _Normalizer:
         messages = self._conversation(row, base)
         tools = self._tools(row)
         return _as_chat(self, row, replace(base, messages=messages, tools=tools))
+
+    def _target(self, row: RawRow) -> dict[str, Any]:
+        """The fields of an Example that hold a number or several labels."""
+        value = row.fields.get(self.columns["label"])
+        try:
+            if self.layout.task == "regress":
+                found = number(value)
+                return {"target": as_text(found), "number": found}
+            labels = label_set(value, self.layout.separator)
+        except TargetError as error:
+            column = self.columns["label"]
+            raise _Unusable(
+                "malformed_row", f'"{column}": {error}', f'correct the value of "{column}"'
+            ) from error
+        return {"target": labels_as_text(labels), "labels": labels}
 
     def _conversation(self, row: RawRow, base: Example) -> tuple[Message, ...]:
         if "messages" in self.columns:

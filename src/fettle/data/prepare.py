@@ -5,10 +5,10 @@ is written. Start reading the data layer here.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from fettle.data.account import SIDES, Prepared, verify_conservation
+from fettle.data.account import SIDES, Prepared, hash_holdout, verify_conservation
 from fettle.data.check import check
 from fettle.data.deduplicate import find_copies, input_key
 from fettle.data.detect import Layout, detect
@@ -17,7 +17,7 @@ from fettle.data.read import ReadResult, read
 from fettle.data.split import MIN_ROWS, fractions_for, split, too_few
 from fettle.errors import DataError
 from fettle.recipe.recipe import DataSection, Task
-from fettle.records.rows import Example, Finding, RawRow, SplitRow
+from fettle.records.rows import Example, Finding, RawRow, Split, SplitRow
 
 __all__ = ["Prepared", "prepare"]
 
@@ -25,13 +25,16 @@ _EMPTY = ReadResult([], [])
 _OPTIONAL_ROLES = ("group", "time", "system", "tools")
 
 
-def prepare(options: DataSection, task: Task | None, seed: int) -> Prepared:
+def prepare(
+    options: DataSection, task: Task | None, seed: int, pins: Mapping[str, Split] | None = None
+) -> Prepared:
     """Everything that happens to rows before they are tokenized. Reads files, writes none.
 
     Args:
         options: files, columns, fractions.
         task: the user's task; None = follow the layout.
         seed: of the split.
+        pins: row_id to the side that an earlier run gave it.
     Raises:
         UsageError: a path or column that does not exist.
         DataError: rows that can't be read, understood, split or learned from.
@@ -46,17 +49,24 @@ def prepare(options: DataSection, task: Task | None, seed: int) -> Prepared:
     holdout, held_findings, held_lost = normalize(held.rows, eval_layout, options, seen)
     examples, findings, lost = normalize(own.rows, layout, options, seen)
     findings = [*held_findings, *findings]
+    _refuse_bad_targets([*lost, *held_lost], [*own.rows, *held.rows], findings, layout, options)
     _refuse(examples, holdout, [*lost, *held_lost], findings, layout)
     keys = [input_key(example) for example in examples]
     findings.extend(check(examples, keys))
     held_keys = [input_key(example) for example in holdout]
     findings.extend(check(holdout, held_keys, given_holdout=True))
     kept, copies = _take_out_copies(examples, keys)
-    placed, split_findings = split(kept, holdout, options, seed, layout.task)
+    placed, split_findings = split(
+        kept, holdout, options, seed, layout.task, _inherited(pins or {}, examples, keys)
+    )
     findings.extend(split_findings)
     splits = _in_order([*own.rows, *held.rows], [*lost, *held_lost, *copies, *placed])
     verify_conservation(splits, ((row.source, row.record) for row in [*own.rows, *held.rows]))
-    return _assemble(options, seed, layout, own, held, [*kept, *holdout], splits, findings, kept)
+    left_out = Counter(row.reason for row in held_lost)
+    prepared = _assemble(
+        options, seed, layout, own, held, [*kept, *holdout], splits, findings, kept
+    )
+    return replace(prepared, left_out=dict(left_out))
 
 
 def _layout_of_holdout(held: ReadResult, layout: Layout, options: DataSection) -> Layout:
@@ -104,7 +114,7 @@ def _refuse(
     """Stop where rows can't be learned from at all."""
     if len(examples) + len(holdout) < MIN_ROWS or not examples:
         raise too_few(len(examples), _lost(lost, findings))
-    if layout.task != "classify":
+    if layout.task not in ("classify", "regress"):
         return
     counts = Counter(example.target for example in examples)
     column = layout.columns["label"]
@@ -115,7 +125,9 @@ def _refuse(
             why="There is nothing to tell apart",
             hint="add rows of other labels, or name another column with --label",
         )
-    if len(counts) > 0.8 * len(examples):
+    if layout.multi_label:
+        counts = Counter(label for example in examples for label in example.classes)
+    if layout.task == "classify" and len(counts) > 0.8 * len(examples):
         every = "all" if len(counts) == len(examples) else "nearly all"
         raise DataError(
             "E0333",
@@ -123,6 +135,28 @@ def _refuse(
             f" {len(examples):,} rows",
             why="A label has to come up again to be learned; this looks like free text",
             hint="--task chat if these are answers, or name the right column with --label",
+        )
+
+
+def _refuse_bad_targets(
+    lost: Sequence[SplitRow],
+    rows: Sequence[RawRow],
+    findings: Sequence[Finding],
+    layout: Layout,
+    options: DataSection,
+) -> None:
+    """Numbers and lists of labels that can't be read are malformed, and too many of them stop."""
+    if layout.task != "regress" and not layout.multi_label:
+        return
+    bad = [row for row in lost if row.reason == "malformed_row"]
+    if len(bad) > options.max_malformed * len(rows):
+        raise DataError(
+            "E0328",
+            f"{len(bad):,} of {len(rows):,} rows are malformed, more than"
+            f" {options.max_malformed:.0%}",
+            where=_lost(bad, findings),
+            hint=f'name the column with --label if it is not "{layout.columns["label"]}", correct'
+            " its values, or allow more with --set data.max_malformed=0.5",
         )
 
 
@@ -163,6 +197,21 @@ def _take_out_copies(
     return kept, rows
 
 
+def _inherited(
+    pins: Mapping[str, Split], examples: Sequence[Example], keys: Sequence[str]
+) -> dict[str, Split]:
+    """The pins, for copies too: the copy that stays now may not be the one that stayed then."""
+    if not pins:
+        return {}
+    copies = find_copies(examples, keys)
+    inherited = dict(pins)
+    # In the order of the ids: where two pinned copies disagree, the order of rows plays no part.
+    for copy, kept in sorted(copies.items()):
+        if copy in pins and kept not in pins and inherited.get(kept) != "train":
+            inherited[kept] = pins[copy]
+    return inherited
+
+
 def _in_order(raw: Sequence[RawRow], rows: Sequence[SplitRow]) -> list[SplitRow]:
     """The account in the order of the input."""
     order = {(row.source, row.record): index for index, row in enumerate(raw)}
@@ -190,7 +239,8 @@ def _assemble(
             by_side[side].append(example)
     labels: tuple[str, ...] = ()
     if layout.task == "classify":
-        labels = tuple(sorted({e.target or "" for rows in by_side.values() for e in rows}))
+        found = {label for rows in by_side.values() for e in rows for label in e.classes}
+        labels = tuple(sorted(found))
     return Prepared(
         examples=by_side,
         quarantined=[
@@ -205,6 +255,7 @@ def _assemble(
         labels=labels,
         seed=seed,
         fractions=fractions_for(cut, bool(held.rows), options),
+        holdout_sha256=hash_holdout(by_side["holdout"]),
         skipped=[*own.skipped, *held.skipped],
         raw=raw,
     )

@@ -36,8 +36,14 @@ class Profile:
     numeric: float
     multiple: float
     """Share of values such as "4,27"."""
+    fractional: float
+    """Share of values that are numbers and no whole ones."""
     structured: float
     """Share of values that are lists or objects."""
+    listed: float
+    """Share of values that are lists of texts or numbers."""
+    items: frozenset[str]
+    """What stands in those lists, up to 20,000 different ones."""
     turns: int
     """Rows whose value is a list of turns of a conversation."""
     turn_keys: frozenset[str]
@@ -65,6 +71,24 @@ class Profile:
             and self.mean_length <= 60
             and self.num_filled >= 0.9 * self.num_rows
             and self.turns == 0
+        )
+
+    @cached_property
+    def is_label_list(self) -> bool:
+        """Lists of short texts that come up again: several labels a row."""
+        return (
+            self.listed > 0.9
+            and 2 <= len(self.items) <= max(2.0, min(2000.0, 0.5 * self.num_filled))
+            and all(len(item) <= 60 for item in self.items)
+        )
+
+    @cached_property
+    def is_number(self) -> bool:
+        """Numbers that measure something: too many different ones for classes."""
+        return (
+            self.numeric > 0.8
+            and self.num_distinct > 20
+            and (self.fractional > 0 or not self.is_label_like)
         )
 
     @cached_property
@@ -135,8 +159,10 @@ def as_text(value: Any) -> str:
 
 
 def _profile(name: str, sample: Sequence[Mapping[str, Any]]) -> Profile:
-    num_filled = turns = length = spaced = numeric = multiple = structured = 0
+    num_filled = turns = length = spaced = numeric = fractional = multiple = structured = 0
+    listed = 0
     distinct: set[str] = set()
+    items: set[str] = set()
     keys: set[str] = set()
     speakers: set[str] = set()
     for fields in sample:
@@ -154,9 +180,15 @@ def _profile(name: str, sample: Sequence[Mapping[str, Any]]) -> Profile:
             continue
         num_filled += 1
         structured += isinstance(value, dict | list)
+        if isinstance(value, list) and all(isinstance(v, str | int | float) for v in value):
+            listed += 1
+            if len(items) < 20_000:
+                items.update(as_text(item).strip() for item in value)
         length += len(text)
         spaced += " " in text or "\n" in text
-        numeric += _NUMBER.fullmatch(text) is not None
+        if _NUMBER.fullmatch(text) is not None:
+            numeric += 1
+            fractional += not float(text).is_integer()
         multiple += len(text) < 40 and _SEVERAL.fullmatch(text) is not None
         if len(distinct) < 20_000:
             distinct.add(text)
@@ -170,7 +202,10 @@ def _profile(name: str, sample: Sequence[Mapping[str, Any]]) -> Profile:
         spaced=spaced / plain,
         numeric=numeric / plain,
         multiple=multiple / plain,
+        fractional=fractional / plain,
         structured=structured / plain,
+        listed=listed / plain,
+        items=frozenset(items - {""}),
         turns=turns,
         turn_keys=frozenset(keys),
         speakers=frozenset(speakers - {""}),

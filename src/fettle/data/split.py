@@ -10,8 +10,14 @@ plays no part, and a row stays where it is when other rows come. ``u`` is the ha
 
 What a hash can't promise is mended with as few moves as possible, and a moved row says so in its
 reason, since such a row may move back when rows are added:
-    label_coverage   no row of the label was in train: its key with the largest u goes there
+    label_coverage   a label lacks a side: its key with the nearest u goes there. Train has every
+                     label; holdout and validation have those with at least 1 / fraction rows
     size_coverage    a side would be empty: the key nearest to it goes there
+A key is never moved where a label would lose its last one on a side, and none that holds more rows
+than the whole side should.
+
+Rows that an earlier run knew (``pins``) keep its side whatever else holds, and so do new rows with
+the same key: an old training row never comes into the holdout, and the other way round.
 
 Fractions left to "auto": 10 % validation, and 20 % holdout, 10 % from 5,000 rows on. When growing
 data pass that step, some rows leave the holdout for train; none ever enters it, so that a model of
@@ -19,7 +25,7 @@ the smaller data was trained on no row of the larger one's holdout.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import xxhash
@@ -34,6 +40,7 @@ MIN_ROWS = 20
 MANY_ROWS = 5_000
 _SMALL_HOLDOUT = 100
 _RANK = {"train": 0, "validation": 1, "holdout": 2}
+_MAX_RELATED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,12 @@ class _Placed:
     cut: bool = False
     """Whether its side is ours to choose."""
 
+    @property
+    def split_key(self) -> str:
+        """What is hashed; rows with one key never part."""
+        group = self.example.group
+        return f"group:{group}" if group is not None else f"input:{self.key}"
+
 
 def split(
     examples: Sequence[Example],
@@ -63,6 +76,7 @@ def split(
     options: DataSection,
     seed: int,
     task: Task,
+    pins: Mapping[str, Split] | None = None,
 ) -> tuple[list[SplitRow], list[Finding]]:
     """Give each example its side.
 
@@ -72,11 +86,13 @@ def split(
         options: the fractions are used.
         seed: part of the hash.
         task: labels are looked at for classify.
+        pins: row_id to the side that an earlier run gave it; train, validation or holdout.
     Returns:
         One SplitRow for each example, examples first, and findings: split_leak, unknown_label,
-        holdout_too_small.
+        unused_holdout, unrepresentative, holdout_too_small.
     Raises:
-        DataError: E0331 too few rows, E0335 no row is left to train on, E0336 too few groups.
+        DataError: E0331 too few rows, E0335 no row is left to train on, E0336 too few groups, E0337
+            an earlier run trained on all rows.
     """
     own = [_Placed(example, input_key(example)) for example in examples]
     given = [
@@ -86,6 +102,7 @@ def split(
         raise too_few(len(own) + len(given))
     fractions = fractions_for(examples, bool(given), options)
     _place_given(own, bool(given), fractions)
+    _pin([item for item in own if item.cut], pins or {}, bool(given))
     placed = [*own, *given]
     findings = _quarantine_leaks([item for item in placed if not item.cut], placed)
     ours = [item for item in own if item.cut and item.side != "quarantine"]
@@ -93,7 +110,7 @@ def split(
         raise _no_train(Counter(item.side for item in placed))
     _cut(ours, fractions, seed)
     if task == "classify":
-        _cover_labels(ours, placed, seed)
+        _cover_labels(ours, placed, fractions, seed)
     _cover_sizes(ours, placed, fractions, seed)
     findings.extend(_quarantine_leaks(placed, placed))
     counts = Counter(item.side for item in placed)
@@ -150,7 +167,7 @@ def _place_given(own: Sequence[_Placed], has_eval: bool, fractions: Fractions) -
 
 def _cut(ours: Sequence[_Placed], fractions: Fractions, seed: int) -> None:
     for item in ours:
-        u = position(seed, _split_key(item))
+        u = position(seed, item.split_key)
         item.reason = "group_hash" if item.example.group is not None else "hash"
         if u < fractions.holdout:
             item.side = "holdout"
@@ -160,24 +177,91 @@ def _cut(ours: Sequence[_Placed], fractions: Fractions, seed: int) -> None:
             item.side = "train"
 
 
-def _split_key(item: _Placed) -> str:
-    group = item.example.group
-    return f"group:{group}" if group is not None else f"input:{item.key}"
+def _pin(items: Sequence[_Placed], pins: Mapping[str, Split], has_eval: bool) -> None:
+    """Rows of earlier runs keep their side; a new row follows the old rows that share its key."""
+    by_key: dict[str, Split] = {}
+    for item in items:
+        side = pins.get(item.example.row_id)
+        if side is None:
+            continue
+        known = by_key.setdefault(item.split_key, side)
+        # A group that the earlier run did not keep together: its new rows must not be judged on.
+        if _RANK[side] < _RANK[known]:
+            by_key[item.split_key] = side
+    for item in items:
+        found = pins.get(item.example.row_id) or by_key.get(item.split_key)
+        if found is None:
+            continue
+        item.cut = False
+        if found == "holdout" and has_eval:
+            item.side, item.reason = "quarantine", "unused_holdout"
+        else:
+            item.side, item.reason = found, "earlier_run"
 
 
-def _cover_labels(ours: Sequence[_Placed], placed: Sequence[_Placed], seed: int) -> None:
-    """A label that train lacks can't be learned: one of its keys goes there."""
-    known = {item.example.target for item in placed if item.side == "train"}
-    lacking: dict[str, set[str]] = defaultdict(set)
+def _cover_labels(
+    ours: Sequence[_Placed],
+    placed: Sequence[_Placed],
+    fractions: Fractions,
+    seed: int,
+) -> None:
+    """Every label in train, and in the other sides those with enough rows; train comes first.
+
+    Moved are keys of ``ours``; the others of ``placed`` count, but stay.
+    """
+    movable: dict[str, list[_Placed]] = defaultdict(list)
     for item in ours:
-        if item.example.target is not None and item.example.target not in known:
-            lacking[item.example.target].add(_split_key(item))
-    moved = {
-        max(keys, key=lambda key: (position(seed, key), key)) for _, keys in sorted(lacking.items())
+        movable[item.split_key].append(item)
+    u = {key: position(seed, key) for key in movable}
+    labels_of_key = {
+        key: {label for item in rows for label in item.example.classes}
+        for key, rows in movable.items()
     }
+    keys_of_label: dict[str, list[str]] = defaultdict(list)
+    for key in sorted(movable, key=lambda key: (u[key], key)):
+        for label in labels_of_key[key]:
+            keys_of_label[label].append(key)
+    at: dict[str, Split] = {key: rows[0].side for key, rows in movable.items()}
+    held: Counter[tuple[Split, str]] = Counter()
+    num_rows: Counter[str] = Counter()
+    for item in placed:
+        for label in item.example.classes:
+            num_rows[label] += item.side != "quarantine"
+            held[item.side, label] += not item.cut
+    for key, side in at.items():
+        held.update((side, label) for label in labels_of_key[key])
+
+    def move(key: str, side: Split) -> None:
+        held.subtract((at[key], label) for label in labels_of_key[key])
+        held.update((side, label) for label in labels_of_key[key])
+        at[key] = side
+
+    for label, keys in sorted(keys_of_label.items()):
+        if not held["train", label]:
+            move(keys[-1], "train")
+    wanted: tuple[tuple[Split, float, int], ...] = (
+        ("holdout", fractions.holdout, 1),
+        ("validation", fractions.validation, -1),
+    )
+    for side, fraction, direction in wanted:
+        room = max(1.0, fraction * len(ours))
+        for label, keys in sorted(keys_of_label.items()):
+            if held[side, label] or num_rows[label] * fraction < 1 - 1e-9:
+                continue
+            nearest = next(
+                (
+                    key
+                    for key in keys[::direction]
+                    if len(movable[key]) <= room
+                    and all(held[at[key], other] > 1 for other in labels_of_key[key])
+                ),
+                None,
+            )
+            if nearest is not None:
+                move(nearest, side)
     for item in ours:
-        if _split_key(item) in moved:
-            item.side, item.reason = "train", "label_coverage"
+        if item.side != at[item.split_key]:
+            item.side, item.reason = at[item.split_key], "label_coverage"
 
 
 def _cover_sizes(
@@ -189,14 +273,28 @@ def _cover_sizes(
             continue
         by_label: dict[str | None, set[str]] = defaultdict(set)
         movable: set[str] = set()
-        for item in ours:
-            if item.side == "train":
-                by_label[item.example.target if item.example.text else None].add(_split_key(item))
-                movable.add(_split_key(item))
-        if len(movable) < 2:
+        pool = [item for item in ours if item.side == "train"]
+        kept = [item for item in placed if item.reason == "earlier_run"]
+        if not pool and side == "validation":
+            # It chooses among checkpoints and judges nothing: old training rows will do.
+            pool = [item for item in kept if item.side == "train"]
+        for item in pool:
+            for label in item.example.classes if item.example.text else (None,):
+                by_label[label].add(item.split_key)
+            movable.add(item.split_key)
+        if kept and not movable:
+            raise DataError(
+                "E0337",
+                f"no row is left for the {side}: an earlier run knew {len(kept):,} of"
+                f" {len(placed):,}"
+                " rows, and they keep their sides",
+                why="The base is that run; a row it was trained on can't judge it",
+                hint="add rows that the run did not see, or give a holdout with --eval",
+            )
+        if len(movable) < 2 and not kept:
             raise DataError(
                 "E0336",
-                f"the rows can't be split: they have only {len({_split_key(i) for i in ours})}"
+                f"the rows can't be split: they have only {len({i.split_key for i in ours})}"
                 " different group(s) or text(s)",
                 why="Rows of one group, and rows with the same text, stay on one side",
                 hint="add rows, choose another --group column, or give a holdout with --eval",
@@ -204,8 +302,8 @@ def _cover_sizes(
         needed = {next(iter(keys)) for keys in by_label.values() if len(keys) == 1}
         free = sorted(movable - needed or movable, key=lambda key: (position(seed, key), key))
         chosen = free[0] if side == "holdout" else free[-1]
-        for item in ours:
-            if _split_key(item) == chosen:
+        for item in pool:
+            if item.split_key == chosen:
                 item.side = "holdout" if side == "holdout" else "validation"
                 item.reason = "size_coverage"
 
@@ -249,26 +347,19 @@ def _look(placed: Sequence[_Placed], counts: Counter[Split], task: Task) -> list
     findings = []
     for item in placed:
         if item.reason == "unused_holdout":
+            column = item.example.split == "holdout"
             findings.append(
                 item.example.finding(
                     "unused_holdout",
                     "warning",
-                    "its split column says holdout, but another holdout was given",
+                    f"{'its split column says' if column else 'an earlier run had it in its'}"
+                    " holdout, but another holdout was given",
                     "leave out --eval to judge on these rows",
                 )
             )
+    findings.extend(_shared_groups(placed))
     if task == "classify":
-        known = {item.example.target for item in placed if item.side == "train"}
-        findings.extend(
-            item.example.finding(
-                "unknown_label",
-                "warning",
-                f"no training row has the label {item.example.target!r}",
-                "add training rows with this label; until then it counts as wrong",
-            )
-            for item in placed
-            if item.side in ("validation", "holdout") and item.example.target not in known
-        )
+        findings.extend(_unseen_labels(placed))
     if counts["holdout"] < _SMALL_HOLDOUT:
         first = placed[0].example
         findings.append(
@@ -281,6 +372,69 @@ def _look(placed: Sequence[_Placed], counts: Counter[Split], task: Task) -> list
                 "warning",
                 f"{counts['holdout']} rows in the holdout show only large differences",
                 "add rows, or --set data.holdout_fraction=0.3",
+            )
+        )
+    return findings
+
+
+def _shared_groups(placed: Sequence[_Placed]) -> list[Finding]:
+    """Holdout rows whose group is in train too: only sides that were given can part a group."""
+    train: dict[str, list[Example]] = defaultdict(list)
+    for item in placed:
+        if item.side == "train" and item.example.group is not None:
+            train[item.example.group].append(item.example)
+    findings = []
+    for item in placed:
+        group = item.example.group
+        if item.side != "holdout" or group is None or group not in train:
+            continue
+        rows = train[group]
+        number = "1 training row is" if len(rows) == 1 else f"{len(rows):,} training rows are"
+        findings.append(
+            item.example.finding(
+                "split_leak",
+                "warning",
+                f"{number} of the same group {group!r}, such as {rows[0].source},"
+                f" record {rows[0].record}",
+                "kept: no row is taken out of the holdout; the verdict counts such rows",
+                tuple(row.row_id for row in rows[:_MAX_RELATED]),
+            )
+        )
+    return findings
+
+
+def _unseen_labels(placed: Sequence[_Placed]) -> list[Finding]:
+    """Labels that can't be learned, and labels that can't be judged."""
+    on: dict[str, set[str]] = {side: set() for side in _RANK}
+    for item in placed:
+        if item.side in on:
+            on[item.side].update(item.example.classes)
+    findings = [
+        item.example.finding(
+            "unknown_label",
+            "warning",
+            f"no training row has the label {label!r}",
+            "add training rows with this label; until then it counts as wrong",
+        )
+        for item in placed
+        if item.side in ("validation", "holdout")
+        for label in item.example.classes
+        if label not in on["train"]
+    ]
+    absent = sorted(on["train"] - on["holdout"])
+    if absent:
+        more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+        findings.append(
+            Finding(
+                "",
+                placed[0].example.source,
+                0,
+                None,
+                "unrepresentative",
+                "note",
+                f"the holdout has no row of {len(absent)} of the {len(on['train'])} labels:"
+                f" {', '.join(map(repr, absent[:3]))}{more}",
+                "the verdict says nothing about them; add rows of these labels",
             )
         )
     return findings

@@ -6,16 +6,16 @@ files, models, torch.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from fettle.chat.render import ChatTemplate, Rendered, Turns
 from fettle.chat.tokenizer import Tokenizer
-from fettle.errors import DataError
-from fettle.records.rows import Example, Finding, Severity, SplitRow
+from fettle.errors import DataError, RecipeError
+from fettle.records.rows import Example, Finding, Message, Severity, SplitRow
 from fettle.records.tokens import TokenizedExample
 
-Overlong = Literal["error", "quarantine", "cut"]
+Overlong = Literal["error", "quarantine", "split", "cut"]
 """What becomes of a row that is longer than max_length."""
 
 MAX_REFUSED: Final = 0.2
@@ -64,6 +64,8 @@ def tokenize_chat(
         template: renders them.
         max_length: most tokens of a row.
         overlong: "cut" drops tokens at the end; a row with no trained token left is quarantined.
+            "split" makes several rows at the borders of turns (see ``split_conversation``); a row
+            in which a single exchange is too long is quarantined.
         turns: train every answer of a conversation, or only the last.
 
     Returns:
@@ -83,6 +85,9 @@ def tokenize_chat(
             rendered = template.render_training(
                 example.messages, example.tools, where=place(example), turns=turns
             )
+            parts: list[Rendered] | None = None
+            if overlong == "split" and len(rendered.ids) > max_length:
+                parts = split_conversation(example, template, max_length, turns)
         except DataError as error:
             refused.append(error)
             out.quarantine(
@@ -92,6 +97,11 @@ def tokenize_chat(
                 f"[{error.code}] {error.message}",
                 error.hint or "correct the row",
             )
+            continue
+        if parts:
+            out.overlong.append((example.row_id, len(rendered.ids)))
+            _note_split(out, example, len(rendered.ids), max_length, len(parts))
+            out.rows += [TokenizedExample(example.row_id, p.ids, p.mask) for p in parts]
             continue
         _add_chat_row(out, example, rendered, max_length, overlong)
     if refused and len(refused) > MAX_REFUSED * len(examples):
@@ -107,6 +117,74 @@ def tokenize_chat(
     return out
 
 
+def split_conversation(
+    example: Example, template: ChatTemplate, max_length: int, turns: Turns = "all"
+) -> list[Rendered] | None:
+    """A conversation as several that fit, cut before turns of the user.
+
+    Each part begins with the system message, if there is one. Parts do not overlap: every trained
+    token is trained exactly once. They are filled from the end, so that the last answer sees the
+    most of what was said before it. A part in which nothing is trained is left out.
+
+    Args:
+        example: with ``messages``.
+        template: renders them.
+        max_length: most tokens of a part.
+        turns: train every answer of the whole conversation, or only its last.
+
+    Returns:
+        The parts in order; None when one exchange alone is too long.
+
+    Raises:
+        DataError, UsageError: see ``ChatTemplate.render_training``.
+    """
+    messages = list(example.messages)
+    if turns == "last":
+        last = max(i for i, turn in enumerate(messages) if turn.role == "assistant")
+        messages = [
+            replace(turn, weight=0.0) if turn.role == "assistant" and i != last else turn
+            for i, turn in enumerate(messages)
+        ]
+    opening, exchanges = _exchanges(messages)
+    parts: list[Rendered] = []
+    end = len(exchanges)
+    while end > 0:
+        fitting: Rendered | None = None
+        start = end
+        while start > 0:
+            inside = [turn for exchange in exchanges[start - 1 : end] for turn in exchange]
+            rendered = template.render_training(
+                [*opening, *inside], example.tools, where=place(example)
+            )
+            if len(rendered.ids) > max_length:
+                break
+            fitting, start = rendered, start - 1
+        if fitting is None:
+            return None
+        parts.append(fitting)
+        end = start
+    return [part for part in reversed(parts) if any(part.mask)]
+
+
+def _exchanges(messages: Sequence[Message]) -> tuple[list[Message], list[list[Message]]]:
+    """The system messages at the beginning, and the rest cut before each turn of the user that
+    follows an answer."""
+    first = next(
+        (i for i, turn in enumerate(messages) if turn.role not in ("system", "developer")),
+        len(messages),
+    )
+    exchanges: list[list[Message]] = []
+    answered = False
+    for turn in messages[first:]:
+        if not exchanges or (turn.role == "user" and answered):
+            exchanges.append([])
+            answered = False
+        exchanges[-1].append(turn)
+        asked = any(other.role == "user" for other in exchanges[-1])
+        answered = answered or (asked and turn.role == "assistant")
+    return list(messages[:first]), exchanges
+
+
 def tokenize_classify(
     examples: Sequence[Example],
     tokenizer: Tokenizer,
@@ -114,28 +192,42 @@ def tokenize_classify(
     max_length: int,
     overlong: Overlong,
 ) -> Tokenized:
-    """Texts with a label to ids and the label's index.
+    """Texts to ids, with what is to be told of them: a label, several labels, or a number.
 
     Args:
-        examples: rows with ``text``; ``target`` None (a row to predict) gives label None.
+        examples: rows with ``text``; with ``labels``, the row gets the indices of those; with
+            ``number``, that as it is; ``target`` None (a row to predict) gives none of them.
         tokenizer: the base's; its own tokens ([CLS], bos, ...) are put around each text.
-        labels: the classes, in the model's order.
+        labels: the classes, in the model's order; none for numbers.
         max_length: most tokens of a row, with those.
-        overlong: "cut" drops tokens at the end of the text, never the tokenizer's own.
+        overlong: "cut" drops tokens at the end of the text, never the tokenizer's own; "split"
+            is refused, since the parts of a text have no label of their own.
 
     Returns:
         Rows in the order of the examples, and what happened to the others.
 
     Raises:
+        RecipeError: E0366, overlong="split".
         DataError: E0361 (with overlong="error"), E0362 a target that is no label.
     """
+    if overlong == "split":
+        raise RecipeError(
+            "E0366",
+            "train.overlong=split can't be used with a label or a number for each text",
+            why="The parts of a text have none of their own",
+            hint="choose `--set train.overlong=cut` (the beginning decides), `=quarantine` or"
+            " `=error`",
+        )
     index = {label: i for i, label in enumerate(labels)}
-    unknown = [e for e in examples if e.target is not None and e.target not in index]
+    unknown = [
+        e for e in examples if e.number is None and any(label not in index for label in e.classes)
+    ]
     if unknown:
+        wrong = next(label for label in unknown[0].classes if label not in index)
         raise DataError(
             "E0362",
             f"{len(unknown):,} rows have a label that is not among the {len(labels)} known,"
-            f" such as {unknown[0].target!r}",
+            f" such as {wrong!r}",
             where=_places(unknown),
             hint="add rows with this label to the training data, or take these rows out",
         )
@@ -154,25 +246,46 @@ def tokenize_classify(
                 continue
             _note_cut(out, example, len(ids), max_length)
             ids = [*before, *body[:room], *after]
-        label = None if example.target is None else index[example.target]
-        out.rows.append(TokenizedExample(example.row_id, tuple(ids), label=label))
+        row = TokenizedExample(example.row_id, tuple(ids))
+        if example.number is not None:
+            row = replace(row, value=example.number)
+        elif example.labels is not None:
+            row = replace(row, labels=tuple(index[label] for label in example.labels))
+        elif example.target is not None:
+            row = replace(row, label=index[example.target])
+        out.rows.append(row)
     _raise_overlong(out, examples, max_length, overlong)
     return out
 
 
-def tokenize_text(examples: Sequence[Example], tokenizer: Tokenizer, max_length: int) -> Tokenized:
+def tokenize_text(
+    examples: Sequence[Example],
+    tokenizer: Tokenizer,
+    max_length: int,
+    overlong: Overlong = "split",
+) -> Tokenized:
     """Documents to consecutive pieces of at most max_length tokens; every token is kept.
 
     A document ends with the eos token, if the tokenizer has one. Its pieces share its row_id.
     Every token is a target; the first of each piece has nothing before it and is not predicted.
 
+    Pieces do not overlap. An overlap would give a piece's first tokens more to look back at, but
+    each token of it is either trained twice, which weighs the places of cuts more than the rest of
+    the document, or computed and not trained, which costs as much as the tokens that it helps; and
+    what it could win is one target in max_length.
+
     Args:
         examples: rows with ``text``.
         tokenizer: the base's.
         max_length: most tokens of a piece; at least 2.
+        overlong: what becomes of a longer document; "cut" keeps its first piece.
 
     Returns:
-        Rows in the order of the examples; documents without text are quarantined.
+        Rows in the order of the examples; documents in which no token can be predicted are
+        quarantined.
+
+    Raises:
+        DataError: E0361 (with overlong="error").
     """
     if max_length < 2:
         raise ValueError("max_length must be at least 2")
@@ -185,9 +298,26 @@ def tokenize_text(examples: Sequence[Example], tokenizer: Tokenizer, max_length:
             out.quarantine(example, "empty", "error", "the document has no text", "take it out")
             continue
         ids = [*before, *body, *after]
-        for piece in _pieces(ids, max_length):
+        if len(ids) < 2:
+            out.quarantine(
+                example, "empty", "error", "one token alone predicts nothing", "take it out"
+            )
+            continue
+        pieces = _pieces(ids, max_length)
+        if len(pieces) > 1:
+            out.overlong.append((example.row_id, len(ids)))
+            if overlong in ("error", "quarantine"):
+                _quarantine_overlong(out, example, len(ids), max_length)
+                continue
+            if overlong == "cut":
+                _note_cut(out, example, len(ids), max_length)
+                pieces = [ids[:max_length]]
+            else:
+                _note_split(out, example, len(ids), max_length, len(pieces))
+        for piece in pieces:
             mask = (1,) * len(piece)
             out.rows.append(TokenizedExample(example.row_id, tuple(piece), mask))
+    _raise_overlong(out, examples, max_length, overlong)
     return out
 
 
@@ -266,6 +396,19 @@ def _quarantine_overlong(
     )
 
 
+def _note_split(
+    out: Tokenized, example: Example, num_tokens: int, max_length: int, num_parts: int
+) -> None:
+    out.note(
+        example,
+        "overlong",
+        "note",
+        f"{num_tokens:,} tokens, of at most {max_length:,}: read in {num_parts:,} part(s), each"
+        " without what stands before it",
+        f"`--set train.max_length={num_tokens}` keeps it whole",
+    )
+
+
 def _note_cut(out: Tokenized, example: Example, num_tokens: int, max_length: int) -> None:
     out.note(
         example,
@@ -289,7 +432,8 @@ def _raise_overlong(
         f" {longest:,}",
         where=_places([example for example in examples if example.row_id in ids]),
         hint=f"`--set train.max_length={longest}` keeps them whole; `--set"
-        " train.overlong=quarantine` leaves them out; `--set train.overlong=cut` cuts their end",
+        " train.overlong=quarantine` leaves them out; `=cut` cuts their end; `=split` makes several"
+        " rows of a conversation or document",
     )
 
 

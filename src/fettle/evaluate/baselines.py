@@ -8,18 +8,23 @@ model. Must not know: how features are made, models.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from math import fsum
 from typing import Protocol
 
 from fettle.evaluate.contrast import contrast
 from fettle.metrics.metric import Metric
-from fettle.records.outcomes import BaselineResult, Prediction
+from fettle.records.outcomes import BaselineResult, Prediction, labels_as_text
 from fettle.records.rows import Example
 
 MAJORITY = "majority class"
 LINEAR = "TF-IDF + logistic regression"
 NEAREST = "nearest training answer"
 ZERO_SHOT = "zero-shot label likelihood"
+MAJORITY_SET = "most frequent set of labels"
+LINEAR_SET = "TF-IDF + one-vs-rest logistic regression"
+MEAN = "mean of the training rows"
+RIDGE = "TF-IDF + ridge regression"
 
 
 class Predictor(Protocol):
@@ -32,6 +37,29 @@ class Predictor(Protocol):
 
 FitClassifier = Callable[[Sequence[str], Sequence[str]], Predictor]
 """Texts and labels -> a fitted classifier."""
+
+
+class LabelSetPredictor(Protocol):
+    """A fitted model of any number of labels a text."""
+
+    def predict(self, texts: Sequence[str]) -> Sequence[Collection[str]]:
+        """The labels of each text."""
+        ...
+
+
+class NumberPredictor(Protocol):
+    """A fitted model of one number a text."""
+
+    def predict(self, texts: Sequence[str]) -> Sequence[float]:
+        """One number a text."""
+        ...
+
+
+FitLabelSets = Callable[[Sequence[str], Sequence[Collection[str]]], LabelSetPredictor]
+"""Texts and their labels -> a fitted model."""
+
+FitNumbers = Callable[[Sequence[str], Sequence[float]], NumberPredictor]
+"""Texts and their numbers -> a fitted model."""
 
 FindNearest = Callable[[Sequence[str], Sequence[str], Sequence[str]], Sequence[str]]
 """Training prompts, their answers, prompts -> for each prompt the nearest one's answer."""
@@ -58,6 +86,48 @@ def majority_class(train: Sequence[Example], holdout: Sequence[Example]) -> list
     counts = Counter(_target(example) for example in train)
     label = min(counts, key=lambda name: (-counts[name], name))
     return as_predictions(holdout, [label] * len(holdout))
+
+
+def training_mean(train: Sequence[Example], holdout: Sequence[Example]) -> list[Prediction]:
+    """The mean of the training numbers for every row."""
+    mean = fsum(row.number or 0.0 for row in train) / len(train)
+    return as_predictions(holdout, [repr(mean)] * len(holdout))
+
+
+def linear_label_sets(
+    train: Sequence[Example], holdout: Sequence[Example], fit: FitLabelSets
+) -> list[Prediction]:
+    """A yes or no for each label from the text alone, fitted on the training rows.
+
+    Args:
+        train: training rows with text and labels.
+        holdout: rows to predict.
+        fit: texts and sets of labels to a fitted classifier.
+
+    Returns:
+        Predictions in holdout order.
+    """
+    fitted = fit([input_text(row) for row in train], [row.classes for row in train])
+    found = fitted.predict([input_text(row) for row in holdout])
+    return as_predictions(holdout, [labels_as_text(labels) for labels in found])
+
+
+def linear_numbers(
+    train: Sequence[Example], holdout: Sequence[Example], fit: FitNumbers
+) -> list[Prediction]:
+    """A number from the text alone, fitted on the training rows.
+
+    Args:
+        train: training rows with text and number.
+        holdout: rows to predict.
+        fit: texts and numbers to a fitted model.
+
+    Returns:
+        Predictions in holdout order.
+    """
+    fitted = fit([input_text(row) for row in train], [row.number or 0.0 for row in train])
+    found = fitted.predict([input_text(row) for row in holdout])
+    return as_predictions(holdout, [repr(float(value)) for value in found])
 
 
 def linear_classifier(

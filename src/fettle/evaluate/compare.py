@@ -15,7 +15,7 @@ from fettle.errors import DataError, UsageError
 from fettle.evaluate.plan import make_plan
 from fettle.evaluate.verdict import decide
 from fettle.records.outcomes import Prediction, Verdict
-from fettle.records.run_directory import RunDirectory
+from fettle.records.run_directory import RunDirectory, read_json
 
 
 def compare_files(
@@ -33,7 +33,8 @@ def compare_files(
     Args:
         a: JSONL file, or a run directory (then its tuned model's predictions).
         b: the same.
-        metric: a metric's name with parameters; None takes ``default_metric``.
+        metric: a metric's name with parameters; None takes ``metric_of_runs``, else
+            ``default_metric``.
         alpha: two-sided level.
         minimum_difference: smallest difference that matters, in the metric's unit.
         num_resamples: resamples and randomization draws.
@@ -49,7 +50,7 @@ def compare_files(
     return compare(
         load_prediction_file(a),
         load_prediction_file(b),
-        metric,
+        metric or metric_of_runs(a, b),
         alpha,
         minimum_difference=minimum_difference,
         num_resamples=num_resamples,
@@ -68,7 +69,7 @@ def compare(
     seed: int = 0,
 ) -> Verdict:
     """Compare two lists of predictions, B against A; see ``compare_files``."""
-    _check_settings(alpha, minimum_difference, num_resamples)
+    check_settings(alpha, minimum_difference, num_resamples)
     groups = {row.group or f"\0{row.row_id}" for row in a}
     plan = make_plan(
         task="compare",
@@ -82,6 +83,23 @@ def compare(
     )
     found = decide(plan, a, b)
     return replace(found, plan=None, guards=None, holdout=None, power=None, seeds=())
+
+
+def metric_of_runs(a: str | Path, b: str | Path) -> str | None:
+    """The metric of two runs that predict numbers or sets of labels, where both have the same:
+    to match those as texts would count a near miss as a miss.
+
+    Args:
+        a: a run directory, or a file.
+        b: the same.
+    """
+    found = set()
+    for path in (a, b):
+        plan = RunDirectory(Path(path)).plan
+        content = read_json(plan) if Path(path).is_dir() and plan.is_file() else {}
+        judged = content.get("task") in ("regress", "multi_label")
+        found.add(str(content["metric"]) if judged else None)
+    return found.pop() if len(found) == 1 else None
 
 
 def default_metric(rows: Sequence[Prediction]) -> str:
@@ -156,9 +174,10 @@ def _object(line: str, where: str) -> Mapping[str, Any]:
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise DataError("E0302", f"not a JSON object: {error}", where=where) from error
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise _bad_line(f"not a JSON object: {reason}", where) from error
     if not isinstance(record, dict):
-        raise DataError("E0302", "not a JSON object", where=where)
+        raise _bad_line("not a JSON object", where)
     return record
 
 
@@ -230,7 +249,12 @@ def _bad_line(message: str, where: str) -> DataError:
     )
 
 
-def _check_settings(alpha: float, minimum_difference: float, num_resamples: int) -> None:
+def check_settings(alpha: float, minimum_difference: float, num_resamples: int) -> None:
+    """Refuse what no comparison can be made with.
+
+    Raises:
+        UsageError: E1005.
+    """
     if not 0.0 < alpha < 0.5:
         raise UsageError("E1005", f"alpha is {alpha:g}", hint="choose one between 0 and 0.5")
     if not 0.0 <= minimum_difference < math.inf:

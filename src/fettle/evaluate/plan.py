@@ -34,11 +34,19 @@ class TaskMetrics:
 
 TASK_METRICS = {
     "classify": TaskMetrics("accuracy", ("macro_f1", "macro_recall"), ()),
+    "multi_label": TaskMetrics("micro_f1", ("macro_f1", "subset_accuracy"), ()),
+    "regress": TaskMetrics("mae", ("rmse", "pearson", "spearman"), ()),
     "chat": TaskMetrics("loss", ("chrf", "rouge_l", "exact_match"), ("perplexity",)),
     "text": TaskMetrics("loss", (), ("perplexity",)),
 }
 
-MEASURED = {"classify": ("prediction",), "chat": ("loss", "prediction"), "text": ("loss",)}
+MEASURED = {
+    "classify": ("prediction",),
+    "multi_label": ("label set", "prediction"),
+    "regress": ("number",),
+    "chat": ("loss", "prediction"),
+    "text": ("loss",),
+}
 """What the rows of a run bring, by task; see ``Metric.needs``."""
 
 
@@ -46,7 +54,7 @@ def task_metrics(task: str, primary: str | None = None) -> TaskMetrics:
     """The metrics of a task; a primary that the user chose takes the default's place.
 
     Args:
-        task: classify, chat or text.
+        task: classify, regress, chat or text; multi_label for classify with any number of labels.
         primary: a metric's name with parameters, or None.
 
     Returns:
@@ -95,20 +103,25 @@ def plan_power(
 
     Returns:
         The verdict's ``power`` object; ``minimum_detectable_difference`` is None where nothing can
-        be said (no standard deviation) or nothing could be shown (too few rows).
+        be said (no standard deviation) or nothing could be shown (too few rows). Without a standard
+        deviation a mean over rows has ``standardized`` instead: the difference in units of that
+        spread, with each group counted as one row.
     """
     effective = max(int(n / design_effect), 0)
     units = n if clusters is None else clusters
     found: float | None = None
     stated: dict[str, Any] = {"n": n, "clusters": clusters}
-    if find_metric(metric).name.partition(":")[0] in {"accuracy", "exact_match"}:
+    if find_metric(metric).name.partition(":")[0] in {"accuracy", "subset_accuracy", "exact_match"}:
         stated["discordance"] = discordance
         found = minimum_detectable_difference(effective, discordance, power, alpha)
     elif standard_deviation is not None and effective > 0:
         stated["standard_deviation"] = standard_deviation
         found = detectable_mean_difference(effective, standard_deviation, power, alpha)
+    elif find_metric(metric).kind != "corpus" and units > 1:
+        stated["standardized"] = detectable_mean_difference(units, 1.0, power, alpha)
     if smallest_p_value(units, num_draws=10**9) > alpha:
         found = None
+        stated.pop("standardized", None)
     return {"minimum_detectable_difference": found, "power": power, "alpha": alpha} | stated
 
 
@@ -134,7 +147,7 @@ def make_plan(
     """Fix everything that the verdict will rest on, and seal it with a hash.
 
     Args:
-        task: classify, chat, text, or compare for two prediction files.
+        task: as in ``task_metrics``, or compare for two prediction files.
         metric: the primary metric.
         higher_is_better: its direction; None takes the metric's own.
         alpha: two-sided.

@@ -15,9 +15,15 @@ import numpy as np
 from fettle.evaluate.baselines import baseline_result
 from fettle.evaluate.contrast import Contrast, contrast
 from fettle.evaluate.integrity import holdout_fault, plan_fault, row_fault, value_fault
-from fettle.evaluate.wording import baseline_note, difference_text, headline, p_text
+from fettle.evaluate.wording import (
+    baseline_note,
+    difference_text,
+    headline,
+    holdout_notes,
+    p_text,
+)
 from fettle.metrics import find_metric
-from fettle.metrics.labels import confusion, labels_of, per_class
+from fettle.metrics.labels import confusion, labels_of, per_class, per_label
 from fettle.metrics.metric import Metric
 from fettle.records.facts import BaseFacts
 from fettle.records.outcomes import (
@@ -57,7 +63,8 @@ def decide(
         expected_row_ids: all rows of the holdout; one that is missing makes the verdict invalid.
         train_row_ids: rows that were trained on; one of them in the holdout makes it invalid.
         baselines: name to predictions on the same rows.
-        holdout: verdict.json's ``holdout`` object.
+        holdout: verdict.json's ``holdout`` object; what it says of rows that share a group with
+            train, and of rows that were left out, goes into reason and headline.
         weights: verdict.json's ``weights`` object.
         base_facts: of the base model.
         seeds: of training; the plan's when None.
@@ -115,14 +122,15 @@ def decide(
     ]
     shown = [baseline_note(found, plan["alpha"], len(base)) for found in cheap]
     notes = [note for note in shown if note is not None]
+    limits = holdout_notes(holdout or {})
     return replace(
         frame,
         verdict=word,
-        reason=" ".join([reason, *(f"It is {note}." for note in notes)]),
+        reason=" ".join([reason, *(f"It is {note}." for note in notes), *_sentences(limits)]),
         primary=primary.comparison,
         secondary=secondary,
         baselines=cheap,
-        headline=headline(word, primary.comparison, notes),
+        headline=headline(word, primary.comparison, [*notes, *limits]),
         extra=_extra(plan, base, tuned, primary, skipped),
     )
 
@@ -279,6 +287,8 @@ def _extra(
     answered = all(row.prediction is not None for row in (*base, *tuned))
     if plan["task"] == "classify" and answered:
         extra |= class_tables(base, tuned)
+    if plan["task"] == "multi_label" and answered:
+        extra |= label_table(base, tuned)
     return extra
 
 
@@ -296,7 +306,29 @@ def class_tables(base: Sequence[Prediction], tuned: Sequence[Prediction]) -> dic
     labels = labels_of([base, tuned], "the table of classes")
     matrices = {"base": confusion(base, labels), "tuned": confusion(tuned, labels)}
     figures = {arm: per_class(matrix) for arm, matrix in matrices.items()}
-    rows = [
+    rows = _lines(labels, figures)
+    shown = {arm: matrix.tolist() for arm, matrix in matrices.items()}
+    return {"per_class": rows, "confusion": {"labels": labels} | shown}
+
+
+def label_table(base: Sequence[Prediction], tuned: Sequence[Prediction]) -> dict[str, Any]:
+    """Per-label figures of both arms where a row has any number of labels; no label is taken for
+    another, so that there is no confusion to show.
+
+    Args:
+        base: arm A; every row has one reference, a set of labels.
+        tuned: arm B on the same rows.
+
+    Returns:
+        ``per_class`` as in ``class_tables``.
+    """
+    labels = labels_of([base, tuned], "the table of labels")
+    figures = {"base": per_label(base, labels), "tuned": per_label(tuned, labels)}
+    return {"per_class": _lines(labels, figures)}
+
+
+def _lines(labels: Sequence[str], figures: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [
         {"label": label, "support": int(figures["base"]["support"][number])}
         | {
             arm: {name: float(table[name][number]) for name in ("precision", "recall", "f1")}
@@ -304,8 +336,6 @@ def class_tables(base: Sequence[Prediction], tuned: Sequence[Prediction]) -> dic
         }
         for number, label in enumerate(labels)
     ]
-    shown = {arm: matrix.tolist() for arm, matrix in matrices.items()}
-    return {"per_class": rows, "confusion": {"labels": labels} | shown}
 
 
 def _value_of(
@@ -317,6 +347,10 @@ def _value_of(
         # JSON has no infinity.
         values[arm] = value if np.isfinite(value) else None
     return values
+
+
+def _sentences(notes: Sequence[str]) -> list[str]:
+    return [f"{note[:1].upper()}{note[1:]}." for note in notes]
 
 
 def _invalid(frame: Verdict, fault: str) -> Verdict:

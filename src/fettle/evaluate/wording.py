@@ -3,7 +3,8 @@
 In: a comparison. Out: one line. Must not know: how it was computed, HTML.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from fettle.metrics import find_metric
 from fettle.metrics.metric import Metric
@@ -56,7 +57,18 @@ def difference_text(metric: Metric, value: float, *, sign: bool = True) -> str:
     return ("+" if sign and not text.startswith(MINUS) else "") + text + unit
 
 
-def interval_text(metric: Metric, found: Comparison) -> str:
+class Bounded(Protocol):
+    """Anything with a confidence interval."""
+
+    @property
+    def ci_low(self) -> float | None: ...
+    @property
+    def ci_high(self) -> float | None: ...
+    @property
+    def confidence(self) -> float: ...
+
+
+def interval_text(metric: Metric, found: Bounded) -> str:
     """``95 % CI 27.6 to 33.4``, in the unit of the difference."""
     if found.ci_low is None or found.ci_high is None:
         return "no interval"
@@ -90,6 +102,37 @@ def baseline_note(found: BaselineResult, alpha: float, n: int) -> str | None:
     if found.p_value is not None and found.p_value > alpha:
         return f"not clearly better than {shown}, {p_text(found.p_value)})"
     return None
+
+
+def holdout_notes(holdout: Mapping[str, Any]) -> list[str]:
+    """What the headline must say of the holdout itself.
+
+    Args:
+        holdout: verdict.json's ``holdout`` object; ``rows_with_train_group`` and ``left_out``
+            ({reason: rows}) are looked at.
+
+    Returns:
+        Clauses, such as ``3 rows of the holdout were left out (2 overlong, 1 empty)``.
+    """
+    notes = []
+    shared = int(holdout.get("rows_with_train_group") or 0)
+    if shared:
+        verb = "shares its group" if shared == 1 else "share their group"
+        notes.append(f"{_rows(shared)} of the holdout {verb} with training rows")
+    left_out = dict(holdout.get("left_out") or {})
+    if left_out:
+        reasons = ", ".join(
+            f"{count:,} {reason.replace('_', ' ')}" for reason, count in sorted(left_out.items())
+        )
+        total = sum(left_out.values())
+        notes.append(
+            f"{_rows(total)} of the holdout {'was' if total == 1 else 'were'} left out ({reasons})"
+        )
+    return notes
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"
 
 
 def _decimals(metric: Metric) -> int:

@@ -6,6 +6,7 @@ know: metrics, files, text.
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -24,6 +25,7 @@ from fettle.models.forward import (
     token_losses,
     unwrapped,
 )
+from fettle.models.packed import plain_attention
 from fettle.records.tokens import Batch, TokenizedExample
 
 T = TypeVar("T")
@@ -35,6 +37,7 @@ def predict_labels(
     labels: Sequence[str],
     pad_id: int,
     micro_batch_tokens: int,
+    multi_label: bool = False,
 ) -> list[dict[str, float]]:
     """Probabilities of the labels.
 
@@ -44,14 +47,46 @@ def predict_labels(
         labels: names in the order of the class indices.
         pad_id: fills up short rows.
         micro_batch_tokens: most padded tokens in a forward pass.
+        multi_label: each label has its own yes or no.
 
     Returns:
-        For each row label → probability; they sum to 1 (softmax in float64).
+        For each row label → probability in float64; they sum to 1 (softmax), for ``multi_label``
+        each is by itself (sigmoid).
     """
 
     def of_batch(batch: Batch) -> list[dict[str, float]]:
-        probabilities_BK = torch.softmax(class_logits(model, batch, pad_id).double(), dim=-1)
+        logits_BK = class_logits(model, batch, pad_id).double()
+        probabilities_BK = logits_BK.sigmoid() if multi_label else logits_BK.softmax(dim=-1)
         return [dict(zip(labels, row, strict=True)) for row in probabilities_BK.tolist()]
+
+    return _for_rows(model, rows, micro_batch_tokens, of_batch)
+
+
+def predict_numbers(
+    model: torch.nn.Module,
+    rows: Sequence[TokenizedExample],
+    pad_id: int,
+    micro_batch_tokens: int,
+    mean: float,
+    spread: float,
+) -> list[float]:
+    """The number that a regression model says for each row.
+
+    Args:
+        model: a sequence-classification model with one output.
+        rows: to predict.
+        pad_id: fills up short rows.
+        micro_batch_tokens: most padded tokens in a forward pass.
+        mean: of the training rows' numbers.
+        spread: their standard deviation; the model's output counts in it.
+
+    Returns:
+        Numbers in the unit of the data.
+    """
+
+    def of_batch(batch: Batch) -> list[float]:
+        found: list[float] = class_logits(model, batch, pad_id)[:, 0].double().tolist()
+        return [mean + spread * value for value in found]
 
     return _for_rows(model, rows, micro_batch_tokens, of_batch)
 
@@ -64,6 +99,8 @@ def row_losses(
 ) -> list[tuple[float, int]]:
     """Loss of every row's trained tokens.
 
+    Every trained token counts as one here: weights shape the training, not the judgement.
+
     Args:
         model: a causal language model.
         rows: with loss masks.
@@ -75,8 +112,9 @@ def row_losses(
     """
 
     def of_batch(batch: Batch) -> list[tuple[float, int]]:
-        sum_B, count_B = token_losses(model, batch, pad_id)
-        return list(zip(sum_B.tolist(), count_B.tolist(), strict=True))
+        plain = Batch(tuple(_unweighted(row) for row in batch.rows))
+        sum_B, _ = token_losses(model, plain, pad_id)
+        return list(zip(sum_B.tolist(), (row.num_targets for row in plain.rows), strict=True))
 
     return _for_rows(model, rows, micro_batch_tokens, of_batch)
 
@@ -163,17 +201,24 @@ def _score_labels(
         # The last token of a label predicts nothing. Padding stands behind, where no token looks.
         width = max(len(labels[name]) for name in longer) - 1
         inputs = [[*labels[name][:-1]] + [0] * (width + 1 - len(labels[name])) for name in longer]
-        logits_KTV = unwrapped(model)(
-            input_ids=torch.tensor(inputs, device=first_V.device),
-            past_key_values=cache,
-            use_cache=True,
-        ).logits
+        with plain_attention(unwrapped(model)):
+            logits_KTV = unwrapped(model)(
+                input_ids=torch.tensor(inputs, device=first_V.device),
+                past_key_values=cache,
+                use_cache=True,
+            ).logits
         log_probs_KTV = torch.log_softmax(logits_KTV.float(), dim=-1)
         for index, name in enumerate(longer):
             rest = torch.tensor(list(labels[name][1:]), device=first_V.device)
             places = torch.arange(len(rest), device=first_V.device)
             totals[name] += float(log_probs_KTV[index, places, rest].sum())
     return {name: total / len(labels[name]) for name, total in totals.items()}
+
+
+def _unweighted(row: TokenizedExample) -> TokenizedExample:
+    if all(weight in (0, 1) for weight in row.loss_mask):
+        return row
+    return replace(row, loss_mask=tuple(float(weight > 0) for weight in row.loss_mask))
 
 
 def _for_rows(

@@ -10,11 +10,12 @@ from dataclasses import replace
 from difflib import get_close_matches
 
 from fettle.errors import UsageError
-from fettle.metrics.labels import accuracy, macro_f1, macro_recall
+from fettle.metrics.labels import accuracy, macro_f1, macro_recall, micro_f1, subset_accuracy
 from fettle.metrics.loss import loss, perplexity
 from fettle.metrics.match import exact_match
 from fettle.metrics.metric import Metric
 from fettle.metrics.ngrams import bleu, chrf
+from fettle.metrics.numbers import mae, pearson, rmse, spearman
 from fettle.metrics.rouge import rouge_l
 from fettle.metrics.score import score
 
@@ -22,6 +23,12 @@ FAMILIES: dict[str, Callable[..., Metric]] = {
     "accuracy": accuracy,
     "macro_f1": macro_f1,
     "macro_recall": macro_recall,
+    "micro_f1": micro_f1,
+    "subset_accuracy": subset_accuracy,
+    "mae": mae,
+    "rmse": rmse,
+    "pearson": pearson,
+    "spearman": spearman,
     "loss": loss,
     "perplexity": perplexity,
     "chrf": chrf,

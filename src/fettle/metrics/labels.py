@@ -1,15 +1,17 @@
 """Metrics of labels: accuracy, macro F1, macro recall, and the tables behind them.
 
-In: predictions whose ``prediction`` and ``reference`` are labels. Out: metrics and counts.
+In: predictions whose ``prediction`` and ``reference`` are labels, or sets of labels as
+``records.outcomes.labels_as_text`` writes them. Out: metrics and counts.
 Must not know: models, arms' meaning.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from fettle.metrics.metric import Metric, references_of, row_metric, single_reference, text_of
-from fettle.records.outcomes import Prediction
+from fettle.records.outcomes import Prediction, labels_from_text
 from fettle.statistics.resampling import BoolArray, FloatArray, IntArray, Score
 
 
@@ -18,10 +20,24 @@ def accuracy() -> Metric:
     return row_metric("accuracy", _is_right)
 
 
+def subset_accuracy() -> Metric:
+    """Share of rows whose set of labels is right, none missing and none too many."""
+    return row_metric("subset_accuracy", _is_right_set, needs="label set")
+
+
+def micro_f1() -> Metric:
+    """F1 over all labels of all rows counted together; sklearn's ``average="micro"``.
+
+    1 where no label is referred to and none predicted.
+    """
+    return replace(_class_metric("micro_f1", _micro_f1, "average:micro"), needs="label set")
+
+
 def macro_f1() -> Metric:
     """Mean F1 over the classes that are referred to or predicted; sklearn's ``average="macro"``.
 
-    A class that never occurs and is never predicted (in a resample, say) is left out of the mean.
+    Where a row has several labels (a JSON list of them), each label is a class. A class that never
+    occurs and is never predicted (in a resample, say) is left out of the mean.
     """
     return _class_metric("macro_f1", _macro_f1, "average:macro|classes:referred or predicted")
 
@@ -32,9 +48,11 @@ def macro_recall() -> Metric:
 
 
 def labels_of(arms: Sequence[Sequence[Prediction]], metric: str) -> list[str]:
-    """All labels that are referred to or predicted in any arm, sorted."""
-    found = {text_of(row) for arm in arms for row in arm}
-    found.update(single_reference(row, metric) for arm in arms for row in arm)
+    """All labels that are referred to or predicted in any arm, sorted; those of a set each."""
+    found: set[str] = set()
+    for row in (row for arm in arms for row in arm):
+        found |= labels_from_text(text_of(row))
+        found |= labels_from_text(single_reference(row, metric))
     return sorted(found)
 
 
@@ -66,6 +84,37 @@ def per_class(counts: IntArray) -> dict[str, FloatArray]:
     }
 
 
+def per_label(rows: Sequence[Prediction], labels: Sequence[str]) -> dict[str, FloatArray]:
+    """Precision, recall and F1 of each label where a row has any number of them.
+
+    Args:
+        rows: predictions whose texts are sets of labels.
+        labels: all of them, in order.
+
+    Returns:
+        "precision", "recall", "f1", "support": [K] each; 0 where undefined.
+    """
+    index = {label: number for number, label in enumerate(labels)}
+    hits, predicted, support = (np.zeros(len(labels)) for _ in range(3))
+    for row in rows:
+        referred = labels_from_text(single_reference(row, "the table of labels"))
+        found = labels_from_text(text_of(row))
+        support[[index[label] for label in referred]] += 1.0
+        predicted[[index[label] for label in found]] += 1.0
+        hits[[index[label] for label in referred & found]] += 1.0
+    return {
+        "precision": _divide(hits, predicted),
+        "recall": _divide(hits, support),
+        "f1": _divide(2.0 * hits, predicted + support),
+        "support": support,
+    }
+
+
+def _is_right_set(row: Prediction) -> float:
+    wanted = labels_from_text(single_reference(row, "subset_accuracy"))
+    return float(labels_from_text(text_of(row)) == wanted)
+
+
 def _is_right(row: Prediction) -> float:
     return float(text_of(row) in references_of(row))
 
@@ -79,11 +128,11 @@ def _class_metric(name: str, score: Score, settings: str) -> Metric:
             # Per class three columns: hits, predicted, support.
             table = np.zeros((len(arm), len(labels), 3))
             for number, row in enumerate(arm):
-                reference = index[single_reference(row, name)]
-                predicted = index[text_of(row)]
-                table[number, reference, 2] = 1.0
-                table[number, predicted, 1] = 1.0
-                table[number, predicted, 0] = float(predicted == reference)
+                referred = labels_from_text(single_reference(row, name))
+                predicted = labels_from_text(text_of(row))
+                table[number, [index[label] for label in referred], 2] = 1.0
+                table[number, [index[label] for label in predicted], 1] = 1.0
+                table[number, [index[label] for label in referred & predicted], 0] = 1.0
             tables.append(table.reshape(len(arm), -1))
         return tables
 
@@ -105,6 +154,13 @@ def _macro_f1(sums: FloatArray) -> FloatArray:
     hits, predicted, support = _by_class(sums)
     occurs = (predicted + support) > 0
     return _mean(_divide(2.0 * hits, predicted + support), occurs)
+
+
+def _micro_f1(sums: FloatArray) -> FloatArray:
+    hits, predicted, support = (part.sum(axis=-1) for part in _by_class(sums))
+    total = predicted + support
+    value: FloatArray = np.where(total > 0, 2.0 * hits / np.where(total > 0, total, 1.0), 1.0)
+    return value
 
 
 def _macro_recall(sums: FloatArray) -> FloatArray:

@@ -32,8 +32,8 @@ class Metric:
     kind: Literal["row", "ratio", "corpus"]
     """row: mean of per_row. ratio: sum of a row's first column over sum of its second. corpus: no
     mean of rows gives it."""
-    needs: Literal["prediction", "loss", "score"]
-    """What a row must bring."""
+    needs: Literal["prediction", "number", "label set", "loss", "score"]
+    """What a row must bring: number and label set are predictions that hold such."""
     unit: Literal["share", "points", "nats", "number"]
     """share: 0 to 1, shown as per cent. points: 0 to 100."""
     span: float | None
@@ -62,6 +62,8 @@ class Metric:
         """Whether the number that the row brings is one."""
         value = prediction.loss_sum if self.needs == "loss" else None
         value = prediction.score if self.needs == "score" else value
+        if self.needs == "number" and prediction.prediction is not None:
+            return _is_finite(prediction.prediction)
         return value is None or math.isfinite(value)
 
 
@@ -70,7 +72,7 @@ def row_metric(
     per_row: Callable[[Prediction], float],
     *,
     higher_is_better: bool = True,
-    needs: Literal["prediction", "score"] = "prediction",
+    needs: Literal["prediction", "number", "label set", "score"] = "prediction",
     unit: Literal["share", "points", "number"] = "share",
     span: float | None = 1.0,
     source: str = "fettle",
@@ -108,6 +110,13 @@ def row_metric(
         score=ratio_score,
         per_row=per_row,
     )
+
+
+def _is_finite(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def ratio_score(sums: FloatArray) -> FloatArray:

@@ -4,7 +4,8 @@ In: nothing. Out: the table ``ARCHITECTURES``, keyed by the ``model_type`` of co
 the bundled starter lies. Must not know: files, weights, torch.
 
 Every entry is built as a toy model in tests/unit/test_models_architectures.py, which checks
-padding, losses, pooling, LoRA and generation; a type is listed only when it passes there.
+padding, losses, pooling, LoRA and generation; a type is listed only when it passes there. Those
+with ``packing`` are checked in tests/equivalence/test_padding_free.py as well.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,27 @@ from typing import Literal
 
 STARTER = "starter"
 STARTER_DIRECTORY = Path(__file__).resolve().parent.parent / "starter"
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How a model's rows are computed in one line, without padding; see ``packed``.
+
+    Names of modules are those inside the last of ``blocks``.
+    """
+
+    blocks: str | None = None
+    """Where the list of blocks is in the body; None = the last one can't be treated by itself."""
+    narrow: tuple[str, ...] = ()
+    """The first part behind the last attention that adds in what came before it: it, and all that
+    follows, can be computed for a few tokens alone."""
+    scatter: tuple[str, ...] = ()
+    """Parts that work token by token, and of whose result only that of the tokens that are read
+    can reach them again."""
+    head: str = "score"
+    """The classifier's head, see ``heads``; score = a decoder's."""
+    positions_after_pad: bool = False
+    """Positions count from the pad token's id on, and pad tokens take none (RoBERTa)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,39 +48,71 @@ class Architecture:
     """Whether transformers has a sequence-classification model of it."""
     plain_head: bool = True
     """logits = lm_head(hidden state); False where the model scales or caps them afterwards."""
+    packing: Packing | None = None
+    """None where rows can't stand in one line: attention with biases or caps of its own, or none of
+    transformers' attention interface."""
 
 
-_ENCODER = Architecture("encoder")
-_DECODER = Architecture("decoder")
+def _decoder(
+    blocks: str, *scatter: str, plain_head: bool = True, classifies: bool = True
+) -> Architecture:
+    packing = Packing(blocks, scatter=scatter)
+    return Architecture("decoder", classifies=classifies, plain_head=plain_head, packing=packing)
+
+
+_LLAMA = ("layers", "self_attn.q_proj", "self_attn.o_proj", "mlp")
+_DECODER = _decoder(*_LLAMA)
+
+
+def _encoder(head: str, positions_after_pad: bool = False) -> Architecture:
+    """An encoder whose blocks are built as BERT's are."""
+    packing = Packing(
+        "encoder.layer",
+        narrow=("attention.output",),
+        scatter=("attention.self.query",),
+        head=head,
+        positions_after_pad=positions_after_pad,
+    )
+    return Architecture("encoder", packing=packing)
+
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "albert": _ENCODER,
-    "bert": _ENCODER,
-    "camembert": _ENCODER,
+    # All its blocks share one set of weights.
+    "albert": Architecture("encoder", packing=Packing(head="albert")),
+    "bert": _encoder("pooler"),
+    "camembert": _encoder("classifier", positions_after_pad=True),
     "deberta-v2": Architecture("encoder", attention="eager"),
-    "distilbert": _ENCODER,
-    "electra": _ENCODER,
-    "modernbert": _ENCODER,
+    "distilbert": Architecture(
+        "encoder",
+        packing=Packing(
+            "transformer.layer", ("sa_layer_norm",), ("attention.q_lin",), head="distilbert"
+        ),
+    ),
+    "electra": _encoder("classifier"),
+    "modernbert": Architecture(
+        "encoder", packing=Packing("layers", scatter=("attn.Wo", "mlp"), head="modernbert")
+    ),
     "mpnet": Architecture("encoder", attention="eager"),
-    "roberta": _ENCODER,
-    "xlm-roberta": _ENCODER,
-    "cohere": Architecture("decoder", classifies=False, plain_head=False),
+    "roberta": _encoder("classifier", positions_after_pad=True),
+    "xlm-roberta": _encoder("classifier", positions_after_pad=True),
+    "cohere": _decoder(*_LLAMA, plain_head=False, classifies=False),
     "gemma": _DECODER,
     "gemma2": Architecture("decoder", attention="eager", plain_head=False),
-    "gemma3_text": Architecture("decoder", plain_head=False),
-    "gpt2": _DECODER,
+    "gemma3_text": _decoder(*_LLAMA, plain_head=False),
+    "gpt2": _decoder("h", "attn.c_proj", "mlp"),
     "gpt_neo": Architecture("decoder", attention="eager"),
-    "gpt_neox": _DECODER,
-    "granite": Architecture("decoder", classifies=False, plain_head=False),
+    "gpt_neox": _decoder("layers", "attention.dense", "mlp"),
+    "granite": _decoder(*_LLAMA, plain_head=False, classifies=False),
     "llama": _DECODER,
     "mistral": _DECODER,
     "olmo2": _DECODER,
     "olmo3": _DECODER,
-    "phi": _DECODER,
-    "phi3": _DECODER,
+    "phi": _decoder("layers", "self_attn.q_proj", "self_attn.dense", "mlp"),
+    "phi3": _decoder("layers", "self_attn.o_proj", "mlp"),
     "qwen2": _DECODER,
     "qwen3": _DECODER,
     "smollm3": _DECODER,
-    "stablelm": _DECODER,
+    # Its layers do not hand keyword arguments down to the attention function.
+    "stablelm": Architecture("decoder"),
     "starcoder2": _DECODER,
 }

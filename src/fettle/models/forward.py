@@ -3,9 +3,12 @@
 In: a model of ``load``, plain or with adapters; a ``Batch``. Out: tensors. Must not know:
 optimizers, metrics, text.
 
-Shapes: B rows, T tokens of the longest row, H hidden size, K labels, V vocabulary, N selected
-tokens. Rows are padded on the right: a causal model never looks there, an encoder is told by
-the mask.
+A model that ``packed.use_padding_free`` switched over is computed with all rows in one line, any
+other on a rectangle. Rows are padded on the right: a causal model never looks there, an encoder is
+told by the mask.
+
+Shapes: B rows, T tokens of the longest row (packed: of all rows), H hidden size, K labels, V
+vocabulary, N selected tokens.
 """
 
 from collections.abc import Iterator
@@ -19,6 +22,16 @@ from torch.utils.checkpoint import checkpoint
 from transformers import Cache, PreTrainedModel
 
 from fettle.models.catalog import ARCHITECTURES
+from fettle.models.heads import in_batch_order, packed_class_logits, row_means
+from fettle.models.packed import (
+    is_padding_free,
+    last_block_for,
+    pack_rows,
+    packed_inputs,
+    packed_states,
+    plain_attention,
+    shares_prefix,
+)
 from fettle.records.tokens import Batch
 
 HEAD_ROWS = 1024
@@ -59,6 +72,8 @@ def class_logits(model: torch.nn.Module, batch: Batch, pad_id: int) -> Tensor:
         Logits [B, K] in float32.
     """
     plain = unwrapped(model)
+    if is_padding_free(plain):
+        return packed_class_logits(plain, pack_rows(batch, shares_prefix(plain))).float()
     return plain(**pad(batch, pad_id, device_of(plain))).logits.float()
 
 
@@ -74,15 +89,20 @@ def token_losses(model: torch.nn.Module, batch: Batch, pad_id: int) -> tuple[Ten
         pad_id: see ``pad``.
 
     Returns:
-        Sum of losses [B] in nats, float32, and number of targets [B], int64.
+        Sum of losses [B] in nats, each times its target's weight, and sum of the weights [B]; both
+        float32.
     """
     plain = unwrapped(model)
+    if is_padding_free(plain):
+        return _packed_token_losses(plain, batch)
     inputs = pad(batch, pad_id, device_of(plain))
-    mask_BT = torch.zeros_like(inputs["input_ids"], dtype=torch.bool)
+    mask_BT = torch.zeros(inputs["input_ids"].shape)
     for index, row in enumerate(batch.rows):
-        mask_BT[index, : row.num_tokens] = torch.tensor(row.loss_mask, dtype=torch.bool)
+        mask_BT[index, : row.num_tokens] = torch.tensor(row.loss_mask, dtype=torch.float32)
+    mask_BT = mask_BT.to(inputs["input_ids"].device)
     # Row b, position t predicts the token at t + 1.
     row_N, position_N = mask_BT[:, 1:].nonzero(as_tuple=True)
+    weight_N = mask_BT[row_N, position_N + 1]
     target_N = inputs["input_ids"][row_N, position_N + 1]
     if ARCHITECTURES[plain.config.model_type].plain_head:
         hidden_BTH = plain.base_model(**inputs, use_cache=False).last_hidden_state
@@ -91,7 +111,7 @@ def token_losses(model: torch.nn.Module, batch: Batch, pad_id: int) -> tuple[Ten
     else:
         logits_BTV = plain(**inputs, use_cache=False).logits
         loss_N = _losses(logits_BTV[row_N, position_N], target_N)
-    sums_B = loss_N.new_zeros(len(batch.rows)).index_add(0, row_N, loss_N)
+    sums_B = loss_N.new_zeros(len(batch.rows)).index_add(0, row_N, loss_N * weight_N)
     return sums_B, mask_BT[:, 1:].sum(dim=1)
 
 
@@ -110,6 +130,10 @@ def pooled(model: torch.nn.Module, batch: Batch, pad_id: int) -> Tensor:
     """
     with model.disable_adapter() if isinstance(model, PeftModel) else nullcontext():
         plain = unwrapped(model)
+        if is_padding_free(plain):
+            packed = pack_rows(batch)
+            means_BH = row_means(packed_states(plain, packed).float(), packed)
+            return in_batch_order(means_BH, packed)
         inputs = pad(batch, pad_id, device_of(plain))
         hidden_BTH = plain.base_model(**inputs).last_hidden_state.float()
     weight_BT1 = inputs["attention_mask"].unsqueeze(-1).float()
@@ -121,6 +145,8 @@ def next_token_logits(
 ) -> tuple[Tensor, Cache]:
     """Scores of the token after the last one of each row, with the key-value cache.
 
+    Always with stock attention: rows that grow token by token are a rectangle.
+
     Args:
         model: a causal language model.
         inputs: ``input_ids`` [B, T], ``attention_mask``, ``position_ids``, ``past_key_values``.
@@ -129,12 +155,13 @@ def next_token_logits(
         Logits [B, V] in float32 and the cache, now longer by T.
     """
     plain = unwrapped(model)
-    if ARCHITECTURES[plain.config.model_type].plain_head:
-        output = plain.base_model(**inputs, use_cache=True)
-        logits_BV = plain.get_output_embeddings()(output.last_hidden_state[:, -1])
-    else:
-        output = plain(**inputs, use_cache=True, logits_to_keep=1)
-        logits_BV = output.logits[:, -1]
+    with plain_attention(plain):
+        if ARCHITECTURES[plain.config.model_type].plain_head:
+            output = plain.base_model(**inputs, use_cache=True)
+            logits_BV = plain.get_output_embeddings()(output.last_hidden_state[:, -1])
+        else:
+            output = plain(**inputs, use_cache=True, logits_to_keep=1)
+            logits_BV = output.logits[:, -1]
     return logits_BV.float(), output.past_key_values
 
 
@@ -161,6 +188,45 @@ def autocast(dtype: str, device: str = "cpu") -> Iterator[None]:
         return
     with torch.autocast(device, dtype=getattr(torch, dtype)):
         yield
+
+
+def _packed_token_losses(plain: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
+    """``token_losses`` of a model that was switched over."""
+    packed = pack_rows(batch, shares_prefix(plain))
+    # Every token of every row, the shared ones with each row: S of them.
+    weight_S = torch.tensor(
+        [weight for row in packed.rows for weight in row.loss_mask], dtype=torch.float32
+    )
+    lengths = torch.tensor([row.num_tokens for row in packed.rows])
+    first_S = (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
+    token_S = torch.arange(len(weight_S)) - first_S
+    weight_S[token_S == 0] = 0.0  # nothing stands before a row's first token to predict it from
+    place_N = weight_S.nonzero().squeeze(1)
+    row_N = torch.tensor(packed.order).repeat_interleave(lengths)[place_N]
+    id_S = torch.tensor([token for row in packed.rows for token in row.input_ids])
+    inputs = packed_inputs(plain, packed)
+    device = inputs["input_ids"].device
+    target_N = id_S[place_N].to(device)
+    shared, before_N = packed.num_shared, token_S[place_N] - 1
+    start_N = torch.tensor(packed.starts).repeat_interleave(lengths)[place_N]
+    line_N = torch.where(before_N < shared, before_N, start_N + before_N - shared).to(device)
+    # A shared token may stand before targets of several rows: it is computed once.
+    line_U, use_N = line_N.unique(return_inverse=True) if shared else (line_N, None)
+    if ARCHITECTURES[plain.config.model_type].plain_head:
+        hidden_NH = _used(packed_states(plain, packed, line_U), use_N)
+        loss_N = _head_losses(plain.get_output_embeddings(), hidden_NH, target_N)
+    else:
+        with last_block_for(plain, line_U):
+            logits_UV = plain(**inputs, logits_to_keep=line_U).logits[0]
+        loss_N = _losses(_used(logits_UV, use_N), target_N)
+    row_N, weight_N = row_N.to(device), weight_S[place_N].to(device)
+    empty_B = loss_N.new_zeros(len(batch.rows))
+    sums_B = empty_B.index_add(0, row_N, loss_N * weight_N)
+    return sums_B, empty_B.index_add(0, row_N, weight_N)
+
+
+def _used(values_UX: Tensor, use_N: Tensor | None) -> Tensor:
+    return values_UX if use_N is None else values_UX.index_select(0, use_N)
 
 
 def _head_losses(head: torch.nn.Module, hidden_NH: Tensor, target_N: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
+from fettle.chat.tokenizer import COPIED_FILES
 from fettle.errors import BaseModelError
 from fettle.models.catalog import ARCHITECTURES
 from fettle.models.quiet import quiet
@@ -45,6 +47,12 @@ _REFUSED = {"auto_map", "trust_remote_code", "custom_pipelines", "quantization_c
 _OLD_SPELLINGS = {"rope_theta", "rope_scaling", "partial_rotary_factor", "torch_dtype"}
 # Chosen by fettle, never by a file.
 _OURS = {"dtype", "torch_dtype", "attn_implementation", "use_cache", "transformers_version"}
+
+_BLOCK = re.compile(r"\.\d+\.")
+_EMBEDDINGS = re.compile(
+    r"(^|\.)(embed_tokens|wte|word_embeddings|embed_in|tok_embeddings)\.weight$"
+)
+_OUTPUT_HEADS = ("lm_head.weight", "embed_out.weight")
 
 _LIMITS = {
     "num_hidden_layers": 1_000,
@@ -89,7 +97,8 @@ def inspect_base(directory: Path, id: str, revision: str | None = None) -> BaseF
         The facts; sha256 is over the names and bytes of the weight files.
 
     Raises:
-        BaseModelError: E0502 to E0509; E0515, an adapter; E0560, no tokenizer.json.
+        BaseModelError: E0502 to E0509; E0514, E0536, embedding and output head do not agree with
+            config.json; E0515, an adapter; E0560, no tokenizer.json.
     """
     # transformers would follow this file to yet another model.
     if (directory / "adapter_config.json").is_file():
@@ -101,6 +110,7 @@ def inspect_base(directory: Path, id: str, revision: str | None = None) -> BaseF
         )
     config = read_config(directory)
     header = read_weight_header(directory)
+    _check_embeddings(config, header, directory)
     if not (directory / "tokenizer.json").is_file():
         raise BaseModelError(
             "E0560",
@@ -124,6 +134,15 @@ def inspect_base(directory: Path, id: str, revision: str | None = None) -> BaseF
         has_chat_template=_has_chat_template(directory),
         licence=_licence(directory),
         weight_bytes=header.num_bytes,
+        packs=ARCHITECTURES[config.model_type].packing is not None,
+        narrowest=min(
+            (
+                min(shape)
+                for name, shape in header.shapes.items()
+                if len(shape) == 2 and _BLOCK.search(name)
+            ),
+            default=None,
+        ),
     )
 
 
@@ -229,6 +248,67 @@ def read_weight_header(directory: Path) -> WeightHeader:
     return WeightHeader(files, shapes)
 
 
+def _check_embeddings(config: PreTrainedConfig, header: WeightHeader, directory: Path) -> None:
+    """Embedding, output head and config.json must tell of one vocabulary.
+
+    A resized embedding beside an old head or config, and two different matrices that config.json
+    calls one, load without a word in some library or other; which model was meant is not known.
+    """
+    embedding = next((name for name in header.shapes if _EMBEDDINGS.search(name)), None)
+    if embedding is None:
+        return  # found missing when the model is built
+    rows = header.shapes[embedding][0]
+    if rows != config.vocab_size:
+        raise BaseModelError(
+            "E0514",
+            f"the embedding {embedding} has {rows:,} rows, and config.json says vocab_size ="
+            f" {config.vocab_size:,}",
+            where=str(directory),
+            hint="take both from the same place; after resizing, save the model as a whole",
+        )
+    head = next((name for name in _OUTPUT_HEADS if name in header.shapes), None)
+    if head is None or ARCHITECTURES[config.model_type].kind == "encoder":
+        return
+    head_rows = header.shapes[head][0]
+    if head_rows != rows:
+        raise BaseModelError(
+            "E0514",
+            f"the output head {head} has {head_rows:,} rows, and the embedding has {rows:,}",
+            where=str(directory),
+            why="One of the two was resized without the other",
+            hint="resize with transformers' resize_token_embeddings, and save the whole model",
+        )
+    if not config.tie_word_embeddings:
+        return
+    differing = _differing_rows(header, embedding, head)
+    if differing:
+        raise BaseModelError(
+            "E0536",
+            f"config.json says that {head} and {embedding} are one matrix, but {differing:,} of"
+            f" their {rows:,} rows differ",
+            where=str(directory),
+            why="Whichever of the two were taken, it could be the wrong one",
+            hint='set "tie_word_embeddings": false in a copy to use both, or remove the one that is'
+            " not meant",
+        )
+
+
+def _differing_rows(header: WeightHeader, first: str, second: str, step: int = 8192) -> int:
+    """In how many rows two matrices of the files differ, a few rows in memory at a time."""
+    with ExitStack() as stack:
+        # torch, since numpy has no bfloat16.
+        handles = [stack.enter_context(safe_open(path, framework="pt")) for path in header.files]
+        parts = []
+        for name in (first, second):
+            handle = next(item for item in handles if name in item.keys())  # noqa: SIM118
+            parts.append(handle.get_slice(name))
+        total = header.shapes[first][0]
+        return sum(
+            int((parts[0][at : at + step] != parts[1][at : at + step]).any(dim=1).sum())
+            for at in range(0, total, step)
+        )
+
+
 def hash_files(files: tuple[Path, ...]) -> str:
     """SHA-256 over the names and bytes of files, in order of name."""
     total = hashlib.sha256()
@@ -237,6 +317,12 @@ def hash_files(files: tuple[Path, ...]) -> str:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
         total.update(f"{path.name} {digest}\n".encode())
     return total.hexdigest()
+
+
+def described_by(directory: Path) -> tuple[Path, ...]:
+    """The files beside the weights that decide how a base is used: config, tokenizer, template."""
+    names = ("config.json", *COPIED_FILES)
+    return tuple(directory / name for name in names if (directory / name).is_file())
 
 
 def _read_json_object(path: Path) -> dict[str, Any]:

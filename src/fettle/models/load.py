@@ -27,17 +27,26 @@ from fettle.errors import BaseModelError, IntegrityError
 from fettle.models.catalog import ARCHITECTURES, STARTER, STARTER_DIRECTORY
 from fettle.models.hub import fetch
 from fettle.models.inspect_base import hash_files, inspect_base, read_config
+from fettle.models.merge import merge_adapter
 from fettle.models.quiet import quiet
+from fettle.recipe.methods import PASSED_THROUGH
 from fettle.recipe.recipe import BaseSection
 from fettle.records.facts import BaseFacts
 from fettle.records.run_directory import RunDirectory, read_json, staged_directory, write_json
 
-Task = Literal["classify", "chat", "text"]
+Task = Literal["classify", "regress", "chat", "text"]
+ON_TOP = ("classify", "regress")
+"""Tasks with a head of their own on the body."""
+NUMBER = ("value",)
+"""What stands for labels in a model that says a number."""
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 MODEL_FILE = "fettle.json"
 MERGED = "merged"
 """Folder of a LoRA run that holds base and adapter as one, once it was used as a base."""
+
+# Keys of an adapter_config.json by which peft imports a module of any name.
+_LOADS_CODE = ("auto_mapping", "megatron_config")
 
 # A numbered block of the body, such as ``layers.3.``; old checkpoints keep causal masks in there.
 _BLOCK = re.compile(r"\.\d+\.")
@@ -90,6 +99,7 @@ def load_for_task(
     labels: Sequence[str],
     tokenizer_pad_id: int | None,
     dtype: str = "float32",
+    multi_label: bool = False,
 ) -> PreTrainedModel:
     """Build the base with the head that the task needs.
 
@@ -98,10 +108,11 @@ def load_for_task(
 
     Args:
         facts: from ``find_base``.
-        task: classify takes encoders and decoders; chat and text take decoders.
+        task: classify and regress take encoders and decoders; chat and text take decoders.
         labels: classify: names in the order of the class indices.
         tokenizer_pad_id: id that fills up short rows; a decoder that classifies needs it.
         dtype: of the weights.
+        multi_label: classify: any number of labels may apply to a row.
 
     Returns:
         The model in evaluation mode, on the CPU.
@@ -110,25 +121,27 @@ def load_for_task(
         BaseModelError: E0513 wrong kind for the task, E0514 weights do not fit config.json.
     """
     architecture = ARCHITECTURES[facts.architecture]
-    if task != "classify" and architecture.kind == "encoder":
+    if task not in ON_TOP and architecture.kind == "encoder":
         raise BaseModelError(
             "E0513",
             f"the base {facts.id} is an encoder ({facts.architecture}) and can't write text",
             hint="choose a decoder, for example --base starter; or --task classify",
         )
-    if task == "classify" and not architecture.classifies:
+    if task in ON_TOP and not architecture.classifies:
         raise BaseModelError(
             "E0513",
             f"transformers has no classifier on top of {facts.architecture}",
-            hint="choose another base for --task classify, for example --base starter",
+            hint=f"choose another base for --task {task}, for example --base starter",
         )
     directory = Path(facts.path)
     config = read_config(directory)
-    if task == "classify":
-        same_labels = _labels(config) == tuple(labels)
-        config.id2label = dict(enumerate(labels))
-        config.label2id = {label: index for index, label in enumerate(labels)}
-        config.problem_type = "single_label_classification"
+    if task in ON_TOP:
+        names = NUMBER if task == "regress" else tuple(labels)
+        problem = _problem(task, multi_label)
+        same_labels = _labels(config) == names and config.problem_type in (None, problem)
+        config.id2label = dict(enumerate(names))
+        config.label2id = {label: index for index, label in enumerate(names)}
+        config.problem_type = problem
         model = _build(AutoModelForSequenceClassification, directory, config, dtype, facts.id)
         if not same_labels:
             _renew_head(model)
@@ -139,6 +152,25 @@ def load_for_task(
     else:
         model = _build(AutoModelForCausalLM, directory, config, dtype, facts.id)
     return model.eval()
+
+
+def build_empty(facts: BaseFacts, task: Task) -> PreTrainedModel:
+    """The model of ``load_for_task`` with its modules but without weights (on the meta device).
+
+    Args:
+        facts: from ``find_base``.
+        task: decides the head.
+    """
+    config = read_config(Path(facts.path))
+    on_top = task in ON_TOP and ARCHITECTURES[facts.architecture].classifies
+    if ARCHITECTURES[facts.architecture].kind == "decoder":
+        auto_class = AutoModelForSequenceClassification if on_top else AutoModelForCausalLM
+    else:
+        auto_class = AutoModelForSequenceClassification
+    with quiet(), torch.device("meta"):
+        return auto_class.from_config(
+            config, attn_implementation=ARCHITECTURES[config.model_type].attention
+        )
 
 
 def load_model(
@@ -161,10 +193,11 @@ def load_model(
     """
     meta = read_json(directory / MODEL_FILE)
     task, labels = meta["task"], meta.get("labels") or []
+    several = bool(meta.get("multi_label"))
     if not is_adapter(directory):
         facts = inspect_base(directory, str(directory))
         pad_id = read_config(directory).pad_token_id
-        return load_for_task(facts, task, labels, pad_id), meta
+        return load_for_task(facts, task, labels, pad_id, multi_label=several), meta
     adapter = _read_adapter_config(directory)
     section = BaseSection(
         id=adapter["base_model_name_or_path"], revision=adapter.get("revision"), offline=offline
@@ -179,7 +212,8 @@ def load_model(
             why=f"Its weights have the hash {facts.sha256[:12]}, not {trained_on[:12]}",
             hint="put the base back as it was, or train again on the new one",
         )
-    base = load_for_task(facts, task, labels, read_config(directory).pad_token_id)
+    pad_id = read_config(directory).pad_token_id
+    base = load_for_task(facts, task, labels, pad_id, multi_label=several)
     with quiet():
         model = PeftModel.from_pretrained(
             base, str(directory), config=PeftConfig.from_pretrained(str(directory))
@@ -219,7 +253,7 @@ def _merge(run: RunDirectory, offline: bool, progress: Callable[[str], None]) ->
         return target
     progress(f"base {run.root}: merging its adapter, into {target}")
     model, meta = load_model(run.model, progress, offline)
-    merged = model.merge_and_unload()
+    merged = merge_adapter(model, f"the run {run.root}")
     with staged_directory(target) as staged, quiet():
         merged.save_pretrained(staged)
         Tokenizer.load(run.model).save_into(staged, None)
@@ -230,16 +264,30 @@ def _merge(run: RunDirectory, offline: bool, progress: Callable[[str], None]) ->
 
 def _read_adapter_config(directory: Path) -> dict[str, Any]:
     config = read_json(directory / "adapter_config.json")
-    known = isinstance(config, dict) and config.get("peft_type") == "LORA"
-    # peft would fall back to a pickle where the safetensors file is missing.
-    if not known or not (directory / ADAPTER_WEIGHTS).is_file():
+    kind = str(config.get("peft_type") if isinstance(config, dict) else None)
+    why = ""
+    if kind.lower() not in ("lora", *PASSED_THROUGH):
+        why = f"Its peft_type is {kind[:40]}, which fettle does not train"
+    elif not (directory / ADAPTER_WEIGHTS).is_file():
+        # peft would fall back to a pickle.
+        why = f"There is no {ADAPTER_WEIGHTS}"
+    elif any(config.get(key) for key in _LOADS_CODE):
+        why = f"It has one of the keys {', '.join(_LOADS_CODE)}, which import other code"
+    if why:
         raise IntegrityError(
             "E0912",
             f"the adapter in {directory} can't be used",
-            why=f"A LoRA adapter_config.json and {ADAPTER_WEIGHTS} are expected",
+            why=why,
             hint="take an untouched copy of the run, or train it again",
         )
     return config
+
+
+def _problem(task: Task, multi_label: bool) -> str:
+    """What transformers calls it: decides the loss of a stock model."""
+    if task == "regress":
+        return "regression"
+    return "multi_label_classification" if multi_label else "single_label_classification"
 
 
 def _labels(config: PreTrainedConfig) -> tuple[str, ...]:

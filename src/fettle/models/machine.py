@@ -92,6 +92,18 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether torch or Python says with this error that memory is short.
+
+    On a CPU torch raises a plain RuntimeError, in words that depend on the system and on which
+    library asked for the memory.
+    """
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    words = ("allocate memory", "not enough memory", "out of memory", "bad_alloc")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
 def _device() -> tuple[str, str, int]:
     """Device, its name and its free memory in bytes."""
     if torch.cuda.is_available():

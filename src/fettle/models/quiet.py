@@ -18,6 +18,8 @@ def quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             # peft 0.21 asks transformers 5.23 for an attribute by its old name.
             warnings.simplefilter("ignore", FutureWarning)
+            # It also doubts layers that the tests have tried, and misses compilers nobody needs.
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"peft\.")
             yield
     finally:
         transformers_logging.set_verbosity(verbosity)

@@ -17,6 +17,7 @@ from fettle.chat.render import ChatTemplate
 from fettle.chat.tokenizer import Tokenizer
 from fettle.errors import IntegrityError
 from fettle.models.forward import unwrapped
+from fettle.models.initial import begins_at_base, save_as_plain_lora
 from fettle.models.inspect_base import hash_files
 from fettle.models.load import MODEL_FILE, load_model
 from fettle.models.quiet import quiet
@@ -62,6 +63,8 @@ def save_model(
     with staged_directory(directory) as staged, quiet():
         if isinstance(model, PeftModel):
             model.save_pretrained(staged, save_embedding_layers=False)
+            if begins_at_base(model):
+                save_as_plain_lora(model, staged)
             # peft writes a card with blanks in it; the run has a real one.
             (staged / "README.md").unlink(missing_ok=True)
             # The labels: peft's own config has none.

@@ -6,11 +6,21 @@ Every rule that was measured says where; the log is docs/concepts/tried.md.
 
 from typing import Literal
 
-from fettle.records.facts import BaseFacts, DataFacts, MachineFacts
+from fettle.records.facts import BaseFacts, DataFacts, MachineFacts, StepCost
 
 LORA_RATE_RATIO = 10.0
 """LoRA wants about ten times the rate of full fine-tuning (Schulman et al., "LoRA without
 regret", 2025; the same factor stands in Thinking Machines' cookbook)."""
+
+FIXED_RATES = {
+    "ia3": (3e-3, "the rate of its paper (Liu et al. 2022): it only scales activations"),
+    "vera": (4e-3, "of the order of its paper (Kopiczko et al. 2023): only two vectors a layer"),
+}
+"""Methods that train so few numbers that the width of the base says nothing about their rate."""
+
+MIN_SHARED, MIN_SHARE = 16, 0.15
+"""A beginning in common is computed once from this many tokens and this share of all tokens on:
+below, joining the keys costs about what it saves."""
 
 FULL_LIMIT = 200_000_000
 """Up to this many parameters, training all of them costs no more than an adapter does."""
@@ -35,9 +45,16 @@ def training_bytes(num_parameters: int, method_type: str) -> int:
     return num_parameters * (16 if method_type == "full" else 4)
 
 
-def rank(data: DataFacts) -> tuple[int, str]:
-    """16, or 32 where there is much to learn."""
-    if data.task == "classify" or data.target_tokens < 200_000:
+def rank(data: DataFacts, base: BaseFacts) -> tuple[int, str]:
+    """16, or 32 where there is much to learn; never more than the narrowest matrix has."""
+    value, reason = _rank(data)
+    if base.narrowest is not None and base.narrowest < value:
+        return base.narrowest, "the narrowest matrix of the base has no more rows or columns"
+    return value, reason
+
+
+def _rank(data: DataFacts) -> tuple[int, str]:
+    if data.task in ("classify", "regress") or data.target_tokens < 200_000:
         return 16, "enough for a task of this size; quality is flat above it"
     return 32, f"{data.target_tokens:,} target tokens hold more than rank 16 can take up"
 
@@ -46,7 +63,9 @@ def learning_rate(base: BaseFacts, method_type: str) -> tuple[float, str]:
     """Peak rate from the width of the base: 2e-4 at 384, falling with its square."""
     rate = 2e-4 * (384 / base.hidden_size) ** 2
     rate = min(5e-4, max(1e-5, rate))
-    if method_type == "lora":
+    if method_type in FIXED_RATES:
+        return FIXED_RATES[method_type]
+    if method_type not in ("full", "last_n"):
         return _two_digits(rate * LORA_RATE_RATIO), (
             f"{LORA_RATE_RATIO:.0f} times the full fine-tuning rate for a width of"
             f" {base.hidden_size}"
@@ -55,11 +74,13 @@ def learning_rate(base: BaseFacts, method_type: str) -> tuple[float, str]:
 
 
 def batch_size(num_train: int) -> tuple[int, str]:
-    """A power of two from 8 to 64: at least some fifty steps an epoch, more rows where there are
-    many, because an optimizer step costs as much for one row as for sixty."""
+    """A power of two from 8 to 64, or all rows if they are fewer: at least some fifty steps an
+    epoch, more rows where there are many, because an optimizer step costs as much for one row as
+    for sixty."""
     size = 64 if num_train > 300 * 64 else 32
     while size > 8 and num_train < 50 * size:
         size //= 2
+    size = max(1, min(size, num_train))
     return size, f"{num_train:,} training rows: {-(-num_train // size)} steps an epoch"
 
 
@@ -92,8 +113,12 @@ def evaluate_every(num_steps: int, steps_per_epoch: int) -> tuple[int, str]:
     return every, f"{-(-num_steps // every)} looks at the validation rows in {num_steps} steps"
 
 
-def dtype(machine: MachineFacts) -> tuple[str, str]:
-    """bfloat16 matrix products only where a probe found them clearly faster."""
+def dtype(machine: MachineFacts, cost: StepCost | None = None) -> tuple[str, str]:
+    """The faster one in a probe of whole steps; before it, bfloat16 only where its matrix products
+    are clearly faster."""
+    if cost is not None:
+        tried = [trial for trial in cost.trials if f", {cost.threads} threads" in trial]
+        return cost.dtype, "fastest in a probe of real micro-batches: " + "; ".join(tried[-2:])
     single = machine.gflops.get("float32", 0.0)
     half = machine.gflops.get("bfloat16", 0.0)
     if machine.device == "cuda" and half > 0:
@@ -104,8 +129,22 @@ def dtype(machine: MachineFacts) -> tuple[str, str]:
     return "float32", f"{speeds}; conversions eat a smaller gain"
 
 
-def micro_batch_tokens(base: BaseFacts, machine: MachineFacts) -> tuple[int, str]:
-    """Padded tokens a forward pass, from an estimate of activation memory."""
+def threads(machine: MachineFacts, cost: StepCost | None = None) -> tuple[int, str]:
+    """All that the machine has, or one where a probe found one to be faster."""
+    if cost is None or cost.threads == machine.num_threads:
+        return machine.num_threads, "of this machine"
+    return cost.threads, (
+        f"faster than {machine.num_threads} in a probe: another process holds a core"
+    )
+
+
+def micro_batch_tokens(
+    base: BaseFacts, machine: MachineFacts, cost: StepCost | None = None
+) -> tuple[int, str]:
+    """Tokens a forward pass: the smallest that is as fast as larger ones; before the probe, what an
+    estimate of activation memory allows."""
+    if cost is not None:
+        return cost.micro_batch_tokens, "probe: larger ones are no faster"
     per_token = 4 * base.num_layers * base.hidden_size * 40 + 16 * base.vocab_size
     room = 0.25 * machine.memory_bytes / per_token
     tokens = 512
@@ -115,22 +154,40 @@ def micro_batch_tokens(base: BaseFacts, machine: MachineFacts) -> tuple[int, str
 
 
 def padding_free(base: BaseFacts) -> tuple[bool, str]:
-    """Where the architecture can be computed without padding."""
-    return False, "not yet"
+    """Wherever the architecture can be: the same outputs and gradients, for fewer tokens."""
+    if base.packs:
+        return True, "the rows stand in one line: no time goes into padding, and nothing changes"
+    return False, f"the attention of {base.architecture} works on padded rows only"
 
 
-def shared_prefix(data: DataFacts, base: BaseFacts) -> tuple[bool, str]:
-    """Where the rows have a beginning in common that is worth it."""
-    return False, "not yet"
+def shared_prefix(
+    data: DataFacts, base: BaseFacts, packs: bool, dropout: float
+) -> tuple[bool, str]:
+    """Where a good part of the tokens is a beginning that all rows share, and it is exact."""
+    rows = max(1, data.num_rows.get("train", 1))
+    share = data.shared_tokens * rows / max(1, data.train_tokens)
+    if not packs or base.kind != "decoder":
+        return False, "only decoders without padding can"
+    if dropout:
+        return False, "method.dropout has to draw for each row anew"
+    if data.shared_tokens < MIN_SHARED or share < MIN_SHARE:
+        return False, f"the rows begin with only {data.shared_tokens} tokens in common"
+    return True, (
+        f"all rows begin with the same {data.shared_tokens} tokens, {100 * share:.0f} % of all"
+    )
 
 
 def compile(machine: MachineFacts) -> tuple[bool, str]:
-    """Only where the run is long enough to win back the time of compiling."""
-    return False, "not yet"
+    """Off: on a CPU compiling the blocks took minutes and won a tenth (docs/concepts/tried.md)."""
+    return False, "compiling costs minutes and wins little; true is for runs of hours"
 
 
-def overlong(task: str) -> tuple[Literal["cut", "quarantine"], str]:
+def overlong(task: str) -> tuple[Literal["cut", "quarantine", "split"], str]:
     """What to do with a row that the base can't read whole."""
+    if task == "text":
+        return "split", "a long document is read in pieces; nothing of it is lost"
+    if task == "regress":
+        return "cut", "a number can often be told from the beginning; every cut is a finding"
     if task == "classify":
         return "cut", "a label can often be told from the beginning; every cut is a finding"
     return "quarantine", "half an answer teaches the model to stop in the middle"

@@ -19,6 +19,7 @@ import yaml
 from pydantic import ValidationError
 
 from fettle.errors import RecipeError
+from fettle.recipe.conflicts import find_conflict
 from fettle.recipe.keys import KEYS, SECTIONS, nearest
 from fettle.recipe.recipe import Recipe
 from fettle.records.outcomes import SCHEMA
@@ -92,7 +93,7 @@ def load_recipe(
     Raises:
         RecipeError: E0201 unreadable, E0202 no YAML, E0203 a key twice, E0204 unknown key, E0205
             value not allowed, E0206 required key missing, E0207 override without key or value,
-            E0208 schema of another version.
+            E0208 schema of another version, E0220 to E0222 values that can't hold together.
     """
     if isinstance(source, Mapping):
         origin = _Origin("the recipe")
@@ -108,7 +109,15 @@ def load_recipe(
         section, _, name = key.rpartition(".")
         (values.setdefault(section, {}) if section else values)[name] = value
         given.add(key)
+    _let_one_length_win(values, given)
     return _validate(values, _Origin(origin.name, origin.lines, frozenset(given)))
+
+
+def _let_one_length_win(values: dict[str, Any], given: set[str]) -> None:
+    """An override of epochs or max_steps replaces what the file says of the other."""
+    for key, other in (("epochs", "max_steps"), ("max_steps", "epochs")):
+        if f"train.{key}" in given and f"train.{other}" not in given:
+            values["train"].pop(other, None)
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -167,7 +176,12 @@ def _parse(text: str, name: str) -> tuple[Any, dict[str, tuple[int, int]]]:
         ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise RecipeError("E0202", f"not valid YAML: {reason}", where=name) from error
+        raise RecipeError(
+            "E0202",
+            f"not valid YAML: {reason}",
+            where=name,
+            hint="a recipe has sections with keys, two levels in all: see docs/reference/recipe.md",
+        ) from error
 
 
 def _collect_lines(
@@ -310,9 +324,19 @@ def _validate(values: Mapping[str, Any], origin: _Origin) -> Recipe:
         if isinstance(holder.get(name), bool) and "boolean" not in key.types:
             raise _not_allowed(path, holder[name], key.allowed, origin)
     try:
-        return Recipe.model_validate(values)
+        recipe = Recipe.model_validate(values)
     except ValidationError as error:
         raise _translated(error, origin) from error
+    conflict = find_conflict(recipe)
+    if conflict is not None:
+        raise RecipeError(
+            conflict.code,
+            conflict.message,
+            where=origin.where(conflict.path),
+            why=conflict.why,
+            hint=conflict.hint,
+        )
+    return recipe
 
 
 def _translated(error: ValidationError, origin: _Origin) -> RecipeError:

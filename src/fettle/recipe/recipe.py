@@ -136,8 +136,8 @@ class MethodSection(Section):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """lora: share of the adapter's inputs that are dropped in training."""
     target_modules: Annotated[list[str] | None, Auto] = None
-    """lora: names of the linear layers that get an adapter; "attention" and "mlp" stand for those
-    of one kind; auto takes all but the head."""
+    """lora and methods of peft: names of the layers that get an adapter; "attention" and "mlp"
+    stand for all linear layers of one kind; auto takes every linear layer but the head."""
     rslora: bool = False
     """lora: multiply the adapter's output by alpha / sqrt(rank) instead."""
     dora: bool = False
@@ -164,7 +164,8 @@ class TrainSection(Section):
     epochs: Annotated[Annotated[float, Field(gt=0)] | None, Auto] = None
     """Passes over the training rows."""
     max_steps: int | None = Field(default=None, ge=1)
-    """Optimizer steps; when given, it counts instead of ``epochs``."""
+    """Optimizer steps, instead of ``epochs``; with both given it is a budget, which the epochs must
+    not exceed. One given with --set replaces the other in a file."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the rate falls after the warm-up."""
     warmup_fraction: float = Field(default=0.1, ge=0, lt=1)

@@ -12,11 +12,12 @@ from typing import Any, Literal, TypeVar
 
 import yaml
 
-from fettle.errors import IntegrityError
+from fettle.errors import IntegrityError, RecipeError
 from fettle.metrics import find_metric
 from fettle.recipe import defaults
+from fettle.recipe.methods import implied_kind
 from fettle.recipe.recipe import Recipe, Section
-from fettle.records.facts import BaseFacts, DataFacts, MachineFacts
+from fettle.records.facts import BaseFacts, DataFacts, MachineFacts, StepCost
 from fettle.records.outcomes import SCHEMA
 
 Source = Literal["user", "default", "detected", "probed"]
@@ -166,6 +167,7 @@ def resolve(
     base: BaseFacts,
     machine: MachineFacts,
     default_metric: str,
+    cost: StepCost | None = None,
 ) -> Settings:
     """Fill in every ``auto`` with a value and a stated reason.
 
@@ -175,12 +177,18 @@ def resolve(
         base: the base's size and context.
         machine: memory and measured speed.
         default_metric: the primary metric of the task.
+        cost: measured with the settings as they are without it; decides dtype, threads and
+            micro-batch.
+
+    Raises:
+        RecipeError: E0222 more epochs than train.max_steps allows, E0223 a batch of more rows than
+            there are.
     """
     picker = _Picker()
     picker.pick("task", recipe.task, lambda: (data.task, "from the columns"), "detected")
     values = (
-        _method(picker, recipe, data, base, machine)
-        | _length(picker, recipe, data, base, machine)
+        _method(picker, recipe, data, base, machine, cost)
+        | _length(picker, recipe, data, base, machine, cost)
         | _judge(picker, recipe, data, base, machine, default_metric)
     )
     values |= _steps(picker, recipe, data, base, values["method"])
@@ -189,10 +197,16 @@ def resolve(
 
 
 def _method(
-    picker: _Picker, recipe: Recipe, data: DataFacts, base: BaseFacts, machine: MachineFacts
+    picker: _Picker,
+    recipe: Recipe,
+    data: DataFacts,
+    base: BaseFacts,
+    machine: MachineFacts,
+    cost: StepCost | None,
 ) -> dict[str, Any]:
     asked, pick = recipe.method, picker.pick
-    rank = pick("rank", asked.rank, lambda: defaults.rank(data), "default")
+    implied = implied_kind(asked)
+    rank = pick("rank", asked.rank, lambda: defaults.rank(data, base), "default")
     targets = pick(
         "target_modules",
         asked.target_modules,
@@ -200,12 +214,21 @@ def _method(
         "default",
     )
     return {
-        "method": pick("method", asked.type, lambda: defaults.method(base, machine), "default"),
+        "method": pick(
+            "method",
+            asked.type,
+            lambda: (
+                (implied[0], f"method.{implied[1]} is given")
+                if implied is not None
+                else defaults.method(base, machine)
+            ),
+            "default",
+        ),
         "rank": rank,
         "alpha": pick("alpha", asked.alpha, lambda: (float(2 * rank), "twice the rank"), "default"),
         "dropout": picker.fixed("dropout", asked, "dropout"),
         "target_modules": tuple(targets) if targets else None,
-        "dtype": pick("dtype", recipe.base.dtype, lambda: defaults.dtype(machine), "probed"),
+        "dtype": pick("dtype", recipe.base.dtype, lambda: defaults.dtype(machine, cost), "probed"),
     } | {
         name: picker.fixed(name, asked, name)
         for name in (
@@ -233,17 +256,35 @@ def _steps(
         "default",
     )
     size = pick("batch_size", train.batch_size, lambda: defaults.batch_size(num_train), "default")
+    if size > num_train > 0:
+        raise RecipeError(
+            "E0223",
+            f"train.batch_size = {size:,} is more than the {num_train:,} training rows there are",
+            why="An optimizer step takes each row at most once",
+            hint=f"--set train.batch_size={num_train} or less, or leave it to fettle (auto)",
+        )
     passes = pick("epochs", train.epochs, lambda: defaults.epochs(data.task, num_train), "default")
     per_epoch = max(1, -(-num_train // size))
+    needed = max(1, math.ceil(passes * per_epoch))
     num_steps = pick(
         "num_steps",
         train.max_steps,
-        lambda: (
-            max(1, math.ceil(passes * per_epoch)),
-            f"{passes:g} epochs of {per_epoch} steps",
-        ),
+        lambda: (needed, f"{passes:g} epochs of {per_epoch} steps"),
         "default",
     )
+    if train.epochs is not None and train.max_steps is not None and needed != num_steps:
+        if needed > num_steps:
+            raise RecipeError(
+                "E0222",
+                f"train.epochs = {passes:g} takes {needed:,} steps, and train.max_steps ="
+                f" {num_steps:,} allows fewer",
+                why=f"{num_train:,} training rows in batches of {size} are {per_epoch:,} steps"
+                " an epoch",
+                hint=f"give one of the two, or --set train.max_steps={needed}",
+            )
+        num_steps = needed
+        reason = f"{passes:g} epochs of {per_epoch} steps, within the {train.max_steps} allowed"
+        picker.found[KEYS["num_steps"]] = Setting(num_steps, "default", reason)
     every = pick(
         "evaluate_every",
         train.evaluate_every,
@@ -274,7 +315,12 @@ def _steps(
 
 
 def _length(
-    picker: _Picker, recipe: Recipe, data: DataFacts, base: BaseFacts, machine: MachineFacts
+    picker: _Picker,
+    recipe: Recipe,
+    data: DataFacts,
+    base: BaseFacts,
+    machine: MachineFacts,
+    cost: StepCost | None,
 ) -> dict[str, Any]:
     train, pick = recipe.train, picker.pick
     length = pick(
@@ -284,6 +330,10 @@ def _length(
         length = base.context_length
         reason = f"{train.max_length} was asked for; the base reads no more"
         picker.found[KEYS["max_length"]] = Setting(length, "detected", reason)
+    packs = pick("padding_free", train.padding_free, lambda: defaults.padding_free(base), "default")
+    if packs and not base.packs:
+        packs, reason = defaults.padding_free(base)
+        picker.found[KEYS["padding_free"]] = Setting(packs, "detected", f"asked for, but {reason}")
     return {
         "max_length": length,
         "overlong": pick(
@@ -291,24 +341,22 @@ def _length(
         ),
         "answers": picker.fixed("answers", train, "answers"),
         "class_weights": picker.fixed("class_weights", train, "class_weights"),
-        "padding_free": pick(
-            "padding_free", train.padding_free, lambda: defaults.padding_free(base), "default"
-        ),
+        "padding_free": packs,
         "shared_prefix": pick(
             "shared_prefix",
             train.shared_prefix,
-            lambda: defaults.shared_prefix(data, base),
+            lambda: defaults.shared_prefix(data, base, packs, recipe.method.dropout),
             "default",
         ),
         "compile": pick("compile", train.compile, lambda: defaults.compile(machine), "default"),
         "micro_batch_tokens": pick(
             "micro_batch_tokens",
             train.micro_batch_tokens,
-            lambda: defaults.micro_batch_tokens(base, machine),
+            lambda: defaults.micro_batch_tokens(base, machine, cost),
             "probed",
         ),
         "threads": pick(
-            "threads", train.threads, lambda: (machine.num_threads, "of this machine"), "probed"
+            "threads", train.threads, lambda: defaults.threads(machine, cost), "probed"
         ),
     }
 

@@ -32,13 +32,19 @@ class BaseFacts:
     weight_bytes: int
     incumbent_run: str | None = None
     """When the base is an earlier fettle run: its directory."""
+    files_sha256: str = ""
+    """Hash over what else decides how the base is used: config, tokenizer and chat template."""
+    narrowest: int | None = None
+    """Smallest side of a matrix inside the blocks: no adapter of a higher rank makes sense."""
+    packs: bool = False
+    """Whether fettle can compute the architecture without padding."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataFacts:
     """The data after reading and splitting."""
 
-    task: Literal["classify", "chat", "text"]
+    task: Literal["classify", "regress", "chat", "text"]
     num_rows: Mapping[str, int]
     """Rows in each of train, validation, holdout, quarantine."""
     labels: tuple[str, ...]
@@ -49,6 +55,9 @@ class DataFacts:
     train_tokens: int
     target_tokens: int
     num_groups: int | None = None
+    validation_tokens: int = 0
+    shared_tokens: int = 0
+    """Tokens that all training rows begin with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +73,26 @@ class MachineFacts:
     disk_free_bytes: int
     gflops: Mapping[str, float] = field(default_factory=dict)
     """Measured matmul speed by dtype name ("float32", "bfloat16")."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """What training costs on this machine, found by running a few micro-batches of the real rows
+    through the real model before the plan is made."""
+
+    dtype: str
+    """Fastest dtype of the matrix products."""
+    threads: int
+    """Fastest number of threads."""
+    micro_batch_tokens: int
+    """Smallest micro-batch that is as fast as larger ones."""
+    seconds_per_token: float
+    """Forward and backward pass, at the three above."""
+    look_seconds_per_token: float
+    """Forward pass alone."""
+    step_seconds: float
+    """Clipping the gradient and moving the weights, once per step."""
+    memory_bytes: int
+    """Highest use of memory by the whole process in a step with the largest micro-batch."""
+    trials: tuple[str, ...]
+    """What was timed, in words."""

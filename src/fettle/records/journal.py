@@ -14,6 +14,9 @@ from typing import Any
 from fettle.records.events import SCHEMA
 from fettle.records.run_directory import disk_errors
 
+OF_A_STEP = ("step", "validation", "checkpoint")
+"""Events of which the last one of each step counts."""
+
 Listener = Callable[[Mapping[str, Any]], None]
 
 
@@ -24,9 +27,13 @@ class Journal:
         self._path = path
         self._listeners = tuple(listeners)
         self._whole = False
+        """Whether the file is known to end with a whole line."""
 
     def emit(self, event: str, fields: Mapping[str, Any]) -> None:
         """Append one event.
+
+        All but steps survive a loss of power from here on; steps do so with the next event of
+        another kind, or ``flush``: waiting for the disk at every step would cost more than a step.
 
         Args:
             event: "stage", "data", "step", "validation", "checkpoint", "note", ...
@@ -37,15 +44,27 @@ class Journal:
         """
         record = {"schema": SCHEMA, "event": event, "time": round(time.time(), 3), **fields}
         line = json.dumps(record, ensure_ascii=False) + "\n"
+        # Lone surrogates of broken data have no UTF-8 form.
+        content = line.encode("utf-8", errors="backslashreplace")
         with disk_errors(self._path), self._path.open("ab") as handle:
-            if not self._whole:
+            if not self._whole and _torn(self._path):
                 # A kill may have cut the last line off; what follows must not be glued to it.
-                handle.write(b"\n" if _torn(self._path) else b"")
-                self._whole = True
-            # Lone surrogates of broken data have no UTF-8 form.
-            handle.write(line.encode("utf-8", errors="backslashreplace"))
+                content = b"\n" + content
+            # A full disk may cut this one off.
+            self._whole = False
+            handle.write(content)
+            handle.flush()
+            if event != "step":
+                os.fsync(handle.fileno())
+        self._whole = True
         for listener in self._listeners:
             listener(record)
+
+    def flush(self) -> None:
+        """Make every event so far survive a loss of power."""
+        if self._path.is_file():
+            with disk_errors(self._path), self._path.open("rb") as handle:
+                os.fsync(handle.fileno())
 
     def note(self, message: str) -> None:
         """One line for people."""
@@ -62,15 +81,23 @@ def _torn(path: Path) -> bool:
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
-    """All whole lines of events.jsonl; a line that a kill cut off is left out."""
+    """What a run said: all whole lines of events.jsonl, each step once.
+
+    A line that a kill cut off is left out. Steps after the newest checkpoint are done again by a
+    resumed run and said again; the last word on a step is what the model was trained with.
+    """
     if not path.is_file():
         return []
-    events = []
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+    events: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n")):
         try:
             event = json.loads(line)
         except ValueError:
             continue
-        if isinstance(event, dict):
-            events.append(event)
-    return events
+        if not isinstance(event, dict):
+            continue
+        of_a_step = event.get("event") in OF_A_STEP and isinstance(event.get("step"), int)
+        key = (event["event"], event["step"]) if of_a_step else (number,)
+        events.pop(key, None)
+        events[key] = event
+    return list(events.values())

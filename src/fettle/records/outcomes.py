@@ -5,7 +5,7 @@ Must not know: how any of them is computed.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -29,7 +29,8 @@ class Prediction:
 
     row_id: str
     prediction: str | None
-    """Label or answer; None when only the loss was measured for this row."""
+    """Label, answer, number or set of labels (``labels_as_text``); None when only the loss was
+    measured for this row."""
     reference: str | tuple[str, ...]
     group: str | None = None
     score: float | None = None
@@ -46,6 +47,23 @@ class Prediction:
         if isinstance(self.reference, tuple):
             record["reference"] = list(self.reference)
         return record
+
+
+def labels_as_text(labels: Iterable[str]) -> str:
+    """A set of labels as a prediction file holds it: a sorted JSON list, ``["late", "rude"]``."""
+    return json.dumps(sorted(labels), ensure_ascii=False)
+
+
+def labels_from_text(text: str) -> frozenset[str]:
+    """The labels in a prediction: those of a JSON list of texts, else the text as the only one."""
+    if text.startswith("["):
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            return frozenset({text})
+        if isinstance(found, list) and all(isinstance(label, str) for label in found):
+            return frozenset(found)
+    return frozenset({text})
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ class Message:
     tool_calls: tuple[Mapping[str, Any], ...] = ()
     tool_call_id: str | None = None
     weight: float = 1.0
-    """0 = never trained on, even when the role is assistant."""
+    """How much each token of an assistant turn counts in training; 0 = never trained on."""
 
     def to_json(self) -> dict[str, Any]:
         """The message as chat templates and OpenAI clients expect it (no weight)."""
@@ -66,13 +66,25 @@ class Example:
     messages: tuple[Message, ...] = ()
     """chat task: the conversation, ending with the assistant turn that is the target."""
     target: str | None = None
-    """The label (classify) or the last assistant turn (chat); None for plain text."""
+    """The label or the number (classify, regress) or the last assistant turn (chat); None for
+    plain text. Several labels stand as a sorted JSON list."""
+    labels: tuple[str, ...] | None = None
+    """classify with any number of labels a row: those that apply, sorted; else None."""
+    number: float | None = None
+    """regress: the target."""
     tools: tuple[Mapping[str, Any], ...] = ()
     group: str | None = None
     time: str | None = None
     split: str | None = None
     """The value of the user's split column, if there is one: train, validation or holdout."""
     tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels of this row: one, or any number; none for rows without."""
+        if self.labels is not None:
+            return self.labels
+        return () if self.target is None else (self.target,)
 
     def finding(
         self,

@@ -208,14 +208,28 @@ def staged_directory(path: Path) -> Iterator[Path]:
                     with (Path(folder) / name).open("rb") as handle:
                         os.fsync(handle.fileno())
                 fsync_directory(Path(folder))
-            old = path.with_name(f".{path.name}.old-{uuid.uuid4().hex[:8]}")
-            if path.exists():
-                path.rename(old)
+            old = _put_aside(path) if path.exists() else None
             temporary.rename(path)
             fsync_directory(path.parent)
-            shutil.rmtree(old, ignore_errors=True)
+            if old is not None:
+                shutil.rmtree(old, ignore_errors=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_directory(path: Path) -> None:
+    """Delete a directory; a kill in the midst never leaves a part of it under its name.
+
+    Raises:
+        MachineError: E0401, the disk refused.
+    """
+    with disk_errors(path):
+        shutil.rmtree(_put_aside(path), ignore_errors=True)
+
+
+def _put_aside(path: Path) -> Path:
+    """Give a directory the hidden name of what is to be deleted."""
+    return path.rename(path.with_name(f".{path.name}.old-{uuid.uuid4().hex[:8]}"))
 
 
 def fsync_directory(path: Path) -> None:

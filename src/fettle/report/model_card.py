@@ -98,9 +98,15 @@ def front_matter(contents: Contents) -> str:
     if _from_hub(contents):
         fields["base_model"] = base
     fields["library_name"] = "peft" if contents.is_adapter else "transformers"
-    fields["pipeline_tag"] = "text-classification" if task == "classify" else "text-generation"
-    fields["tags"] = ["fettle", *(["lora"] if contents.is_adapter else [])]
+    fields["pipeline_tag"] = (
+        "text-classification" if task in ("classify", "regress") else "text-generation"
+    )
+    fields["tags"] = ["fettle", *([_method(contents)] if contents.is_adapter else [])]
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+
+
+def _method(contents: Contents) -> str:
+    return str(contents.value("method.type") or ("lora" if contents.is_adapter else "full"))
 
 
 def _base_id(contents: Contents) -> str:
@@ -129,12 +135,14 @@ def _values(contents: Contents) -> dict[str, Any]:
         "front_matter": front_matter(contents),
         "name": contents.root.resolve().name,
         "task": contents.task,
+        "multi_label": bool(mapping(contents.model_meta).get("multi_label")),
+        "scale": mapping(mapping(contents.model_meta).get("scale")) or {"mean": 0.0, "spread": 1.0},
         "is_adapter": contents.is_adapter,
         # A card is published: no folders.
         "base": (base if _from_hub(contents) else Path(base).name) or "not recorded",
         "base_is_local": bool(base) and not _from_hub(contents),
         "licence": str(facts.get("licence") or ""),
-        "method": str(contents.value("method.type") or ("lora" if contents.is_adapter else "full")),
+        "method": _method(contents),
         "labels": labels,
         "verdict_word": style.word,
         "meaning": style.meaning,

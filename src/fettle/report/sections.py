@@ -253,7 +253,24 @@ def _layout(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         for item in manifest.get("skipped") or ()
         if isinstance(item, list) and len(item) == 2
     ]
+    rows += _about_holdout(manifest)
     return [(key, shown_value(value)) for key, value in rows if value]
+
+
+def _about_holdout(manifest: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What the verdict does not cover, and how alike the sides are."""
+    left_out = mapping(manifest.get("holdout_left_out"))
+    deviation = mapping(manifest.get("label_deviation"))
+    shares = mapping(deviation.get("shares"))
+    listed = ", ".join(
+        f"{words.count(rows)} {plain(kind).replace('_', ' ')}" for kind, rows in left_out.items()
+    )
+    shown = ", ".join(f"{side} {words.percent(share)}" for side, share in shares.items())
+    return [
+        ("left out of the holdout", listed),
+        ("holdout rows of groups in train", manifest.get("holdout_rows_with_train_group")),
+        ("label that differs most", f"{deviation.get('label')}: {shown}" if shown else None),
+    ]
 
 
 def metrics(contents: Contents) -> Table | None:

@@ -22,7 +22,12 @@ TITLES = {
     "bleu": "BLEU",
     "chrf": "chrF",
     "macro_f1": "macro F1",
+    "mae": "mean absolute error",
+    "micro_f1": "micro F1",
+    "pearson": "Pearson correlation",
+    "rmse": "root mean squared error",
     "rouge_l": "ROUGE-L",
+    "spearman": "Spearman correlation",
 }
 
 MEANINGS = {
@@ -33,8 +38,15 @@ MEANINGS = {
     "loss": "how much the reference surprises the model, in nats per target token; lower is better",
     "macro_f1": "mean over the classes of F1, which weighs missed and wrongly named rows",
     "macro_recall": "mean over the classes of the share of a class's rows that are found",
+    "mae": "mean distance of the prediction from the true number; lower is better",
+    "micro_f1": "F1 over all labels of all rows together: weighs labels that are missing and labels"
+    " that are too many",
+    "pearson": "how closely predictions and true numbers lie on a line, -1 to 1",
     "perplexity": "the loss as a number of equally likely choices per token; lower is better",
+    "rmse": "as the mean absolute error, with large errors weighing more; lower is better",
     "rouge_l": "longest common word sequence with the reference, 0 to 1",
+    "spearman": "how well predictions put the rows in the true order, -1 to 1",
+    "subset_accuracy": "share of the rows whose set of labels is exactly right",
 }
 """A metric for someone who never heard of it."""
 
@@ -285,12 +297,17 @@ def power_sentence(verdict: Mapping[str, Any]) -> str:
     """What the holdout could have found, as planned; empty when there was no plan."""
     power = mapping(verdict.get("power"))
     smallest = number(power.get("minimum_detectable_difference"))
-    if smallest is None:
-        return ""
+    standardized = number(power.get("standardized"))
     metric = str(mapping(verdict.get("primary")).get("metric"))
+    if smallest is not None:
+        size = metric_difference(metric, smallest, sign=False)
+    elif standardized is not None:
+        size = f"{standardized:.2f} standard deviations of the rows' own differences"
+    else:
+        return ""
     sentence = (
         f"Stated before training: with {count(power.get('n'))} rows, a true difference of "
-        f"{metric_difference(metric, smallest, sign=False)} is found with "
+        f"{size} is found with "
         f"{percent(power.get('power'))} power (in that share of such experiments) at alpha "
         f"{number(power.get('alpha')) or 0.05:g}, two-sided"
     )

@@ -10,10 +10,12 @@ from statistics import median
 from typing import cast
 
 from fettle.chat.preview import preview_chat
-from fettle.chat.render import ChatTemplate
+from fettle.chat.render import ChatTemplate, Turns
 from fettle.chat.tokenizer import Tokenizer
 from fettle.data.account import SIDES, Prepared, load_account, move_to_quarantine, write_account
+from fettle.data.batches import num_shared_tokens
 from fettle.data.prepare import prepare
+from fettle.data.preview import preview_rows
 from fettle.data.tokenize import (
     Overlong,
     Tokenized,
@@ -21,13 +23,16 @@ from fettle.data.tokenize import (
     tokenize_classify,
     tokenize_text,
 )
+from fettle.data.weigh import Scale, check_class_weights, scale_of, standardised, weighed
 from fettle.errors import DataError
+from fettle.models.vocabulary import check_vocabulary
 from fettle.recipe import defaults
 from fettle.recipe.recipe import Recipe
 from fettle.records.facts import BaseFacts, DataFacts
 from fettle.records.rows import Example
 from fettle.records.tokens import TokenizedExample
 from fettle.stages.context import Context
+from fettle.stages.lineage import earlier_sides, run_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,8 @@ class Tokens:
     validation: list[TokenizedExample]
     holdout: list[TokenizedExample]
     max_length: int
+    scale: Scale | None = None
+    """regress: the unit in which the rows' values count."""
 
 
 def read_rows(context: Context) -> Prepared:
@@ -48,9 +55,11 @@ def read_rows(context: Context) -> Prepared:
     Raises:
         DataError, UsageError: as ``prepare`` says.
     """
+    recipe = context.recipe
     if _is_written(context):
         return load_account(context.directory.data)
-    return prepare(context.recipe.data, context.recipe.task, context.recipe.seed)
+    pins = earlier_sides(run_of(recipe.base.id))
+    return prepare(recipe.data, recipe.task, recipe.seed, pins)
 
 
 def tokenize_rows(context: Context, prepared: Prepared, base: BaseFacts) -> tuple[Prepared, Tokens]:
@@ -65,12 +74,15 @@ def tokenize_rows(context: Context, prepared: Prepared, base: BaseFacts) -> tupl
         DataError: E0340, a side has no row left; else as the tokenizers say.
     """
     recipe = context.recipe
+    weights = recipe.train.class_weights
+    check_class_weights(weights, prepared.task, prepared.labels, prepared.multi_label)
     tokenizer, template = _tokenizer(recipe, prepared.task, base)
     results = {
         side: tokenize(prepared, prepared.examples[side], tokenizer, template, recipe, base)
         for side in SIDES
     }
-    tokens = _as_tokens(tokenizer, template, results, recipe, base)
+    _leave_out_weightless(results["train"], prepared, recipe)
+    tokens = _as_tokens(tokenizer, template, results, recipe, base, prepared)
     if _is_written(context):
         return prepared, tokens
     for warning in () if template is None else template.verify():
@@ -91,7 +103,7 @@ def tokenize_rows(context: Context, prepared: Prepared, base: BaseFacts) -> tupl
                 hint="shorten the rows, raise train.max_length, or choose a base that reads more",
             )
     write_account(context.directory.data, prepared)
-    context.journal.emit("data", _summary(prepared, tokens))
+    context.journal.emit("data", _summary(prepared, tokens, recipe.train.answers))
     return prepared, tokens
 
 
@@ -110,11 +122,34 @@ def tokenize(
     """Rows of one side to token ids, by task."""
     limit = max_length(recipe, base)
     overlong = cast(Overlong, recipe.train.overlong or defaults.overlong(prepared.task)[0])
-    if prepared.task == "classify":
+    if prepared.task in ("classify", "regress"):
         return tokenize_classify(examples, tokenizer, prepared.labels, limit, overlong)
     if template is not None:
-        return tokenize_chat(examples, tokenizer, template, limit, overlong)
-    return tokenize_text(examples, tokenizer, limit)
+        turns = recipe.train.answers
+        return tokenize_chat(examples, tokenizer, template, limit, overlong, turns)
+    return tokenize_text(examples, tokenizer, limit, overlong)
+
+
+def _leave_out_weightless(found: Tokenized, prepared: Prepared, recipe: Recipe) -> None:
+    """Training rows whose label has the weight 0 teach nothing: they go to quarantine."""
+    weights = recipe.train.class_weights
+    if isinstance(weights, str) or prepared.multi_label:
+        return
+    examples = {row.row_id: row for row in prepared.examples["train"]}
+    kept = []
+    for row in found.rows:
+        label = prepared.labels[row.label or 0]
+        if weights.get(label, 1.0) > 0:
+            kept.append(row)
+            continue
+        found.quarantine(
+            examples[row.row_id],
+            "zero_weight",
+            "note",
+            f"train.class_weights gives {label!r} the weight 0",
+            "give the label a weight above 0 to train on its rows",
+        )
+    found.rows = kept
 
 
 def max_length(recipe: Recipe, base: BaseFacts) -> int:
@@ -136,14 +171,16 @@ def data_facts(prepared: Prepared, tokens: Tokens) -> DataFacts:
         train_tokens=sum(row.num_tokens for row in tokens.train),
         target_tokens=sum(row.num_targets for row in tokens.train),
         num_groups=len(groups) or None,
+        shared_tokens=num_shared_tokens(tokens.train),
+        validation_tokens=sum(row.num_tokens for row in tokens.validation),
     )
 
 
 def _tokenizer(recipe: Recipe, task: str, base: BaseFacts) -> tuple[Tokenizer, ChatTemplate | None]:
     tokenizer = Tokenizer.load(base.path)
-    if task != "chat":
-        return tokenizer, None
-    return tokenizer, ChatTemplate.choose(tokenizer, recipe.base.chat_template)
+    template = ChatTemplate.choose(tokenizer, recipe.base.chat_template) if task == "chat" else None
+    check_vocabulary(tokenizer, base, template.source if template is not None else None)
+    return tokenizer, template
 
 
 def _as_tokens(
@@ -152,18 +189,24 @@ def _as_tokens(
     results: dict[str, Tokenized],
     recipe: Recipe,
     base: BaseFacts,
+    prepared: Prepared,
 ) -> Tokens:
+    rows = {side: result.rows for side, result in results.items()}
+    scale = scale_of(rows["train"]) if prepared.task == "regress" and rows["train"] else None
+    if scale is not None:
+        rows = {side: standardised(found, scale) for side, found in rows.items()}
     return Tokens(
         tokenizer,
         template,
-        results["train"].rows,
-        results["validation"].rows,
-        results["holdout"].rows,
+        weighed(rows["train"], prepared.labels, recipe.train.class_weights),
+        rows["validation"],
+        rows["holdout"],
         max_length(recipe, base),
+        scale,
     )
 
 
-def _summary(prepared: Prepared, tokens: Tokens) -> dict[str, object]:
+def _summary(prepared: Prepared, tokens: Tokens, answers: Turns) -> dict[str, object]:
     """The "data" event: what is shown to the user before anything is trained."""
     reasons: dict[str, int] = {}
     for _, _, reason in prepared.quarantined:
@@ -182,17 +225,8 @@ def _summary(prepared: Prepared, tokens: Tokens) -> dict[str, object]:
         "labels": len(prepared.labels),
         "train_tokens": sum(row.num_tokens for row in tokens.train),
         "preview": (
-            preview_chat(first, tokens.template) if tokens.template is not None else _preview(first)
+            preview_chat(first, tokens.template, turns=answers)
+            if tokens.template is not None
+            else preview_rows(first)
         ),
     }
-
-
-def _preview(examples: Sequence[Example]) -> str:
-    """classify, text: the first examples; what is trained stands in [[ ]]."""
-    shown = []
-    for number, row in enumerate(examples, start=1):
-        text = " ".join((row.text or "").split())
-        text = text if len(text) <= 200 else text[:199] + "…"
-        trained = f"{text} -> [[{row.target}]]" if row.target is not None else f"[[{text}]]"
-        shown.append(f"example {number}, {row.source}:{row.line or row.record}\n{trained}")
-    return "\n\n".join(shown)

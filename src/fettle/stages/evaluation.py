@@ -5,7 +5,8 @@ not know: how the model was trained. The tuned arm is read back from disk: what 
 is served.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,35 +15,41 @@ import numpy as np
 from filelock import FileLock
 
 from fettle.data.account import Prepared
-from fettle.data.features import fit_linear, fit_probe, nearest_answers
+from fettle.data.features import fit_linear, nearest_answers
+from fettle.data.linear import fit_text_label_sets, fit_text_numbers
 from fettle.errors import UsageError
 from fettle.evaluate.baselines import (
     LINEAR,
+    LINEAR_SET,
     MAJORITY,
+    MAJORITY_SET,
+    MEAN,
     NEAREST,
+    RIDGE,
     ZERO_SHOT,
     as_predictions,
     linear_classifier,
+    linear_label_sets,
+    linear_numbers,
     majority_class,
     nearest_answer,
+    training_mean,
 )
 from fettle.evaluate.grade import grades_of_arms
 from fettle.evaluate.plan import make_plan, plan_power, task_metrics
 from fettle.evaluate.verdict import decide
 from fettle.inference.generate import generate
-from fettle.inference.predict import label_likelihoods, predict_labels, representations, row_losses
+from fettle.inference.predict import label_likelihoods, row_losses
 from fettle.metrics import find_metric
-from fettle.models.forward import autocast
 from fettle.models.inspect_base import hash_files
 from fettle.models.load import MODEL_FILE, load_for_task
 from fettle.models.save import LoadedModel, load_saved, weights_sha256
-from fettle.recipe.resolve import Settings, load_facts
+from fettle.recipe.resolve import Settings
 from fettle.records.facts import BaseFacts
 from fettle.records.journal import read_events
 from fettle.records.outcomes import SCHEMA, BaselineResult, Comparison, Prediction, Verdict
 from fettle.records.rows import Example
 from fettle.records.run_directory import (
-    RunDirectory,
     disk_errors,
     read_json,
     read_jsonl,
@@ -53,6 +60,8 @@ from fettle.records.run_directory import (
 )
 from fettle.stages.context import Context
 from fettle.stages.data import Tokens
+from fettle.stages.labelled import answered, is_labelled, probed
+from fettle.stages.lineage import trained_before
 from fettle.train.train import TrainingResult
 
 NO_SEAL = "no seal was noted"
@@ -70,7 +79,7 @@ def seal_plan(
         UsageError: E1007, the verdict would rest on answers, and not all rows are answered.
     """
     holdout = prepared.examples["holdout"]
-    metrics = task_metrics(prepared.task, settings.metric)
+    metrics = task_metrics(prepared.judged_as, settings.metric)
     by_answers = prepared.task == "chat" and find_metric(metrics.primary).needs == "prediction"
     if by_answers and settings.generate_rows < len(holdout):
         raise UsageError(
@@ -82,7 +91,7 @@ def seal_plan(
     groups = [row.group or row.row_id for row in holdout]
     clusters = len(set(groups)) if len(set(groups)) < len(holdout) else None
     plan = make_plan(
-        prepared.task,
+        prepared.judged_as,
         metrics.primary,
         alpha=settings.alpha_level,
         minimum_difference=settings.minimum_difference,
@@ -115,12 +124,13 @@ def evaluate_run(
     """Measure both arms and the baselines on the holdout, and decide by the sealed plan."""
     note = context.journal.note
     note(f"evaluating {len(tokens.holdout):,} holdout rows: base")
-    base_arm = _base_arm(base, settings, prepared, tokens, device, note)
+    base_arm = _base_arm(context, base, settings, prepared, tokens, device)
     note("evaluating the holdout rows: tuned")
+    offline = context.recipe.base.offline
     tuned_arm = _answers(
-        load_saved(context.directory.model, note), settings, prepared, tokens, device
+        load_saved(context.directory.model, note, offline), settings, prepared, tokens, device
     )
-    baselines = _baselines(base, settings, prepared, tokens, device, note)
+    baselines, left_aside = _baselines(base, settings, prepared, tokens, device, note)
     plan = read_json(context.directory.plan)
     measured = [find_metric(name) for name in (plan["metric"], *plan["secondary"])]
     with staged_directory(context.directory.evaluation) as folder:
@@ -140,29 +150,34 @@ def evaluate_run(
         )
         hashes = {path.name: hash_files((path,)) for path in sorted(folder.iterdir())}
         write_json(folder / "manifest.json", {"schema": SCHEMA, "sha256": hashes})
-    holdout_hash = prepared.holdout_sha256()
     weights = weights_sha256(context.directory.model)
-    looks = count_look(context.directory.root, holdout_hash, weights)
+    looks = count_look(context.directory.root, prepared.holdout_sha256, weights)
+    incumbent = None if base.incumbent_run is None else Path(base.incumbent_run)
     verdict = decide(
         plan,
         base_arm,
         tuned_arm,
         sealed_sha256=sealed_hash(context) or NO_SEAL,
         expected_row_ids={row.row_id for row in prepared.examples["holdout"]},
-        train_row_ids={row.row_id for row in tokens.train} | trained_before(base),
+        train_row_ids={row.row_id for row in tokens.train} | trained_before(incumbent),
         baselines=baselines,
         holdout={
             "rows": len(prepared.examples["holdout"]),
-            "sha256": holdout_hash,
+            "sha256": prepared.holdout_sha256,
             "looks": looks,
             "alpha_spent": min(1.0, looks * settings.alpha_level),
             "rows_with_train_twin": None,
+            "rows_with_train_group": prepared.rows_with_train_group(),
+            "left_out": dict(prepared.left_out),
         },
         weights={"sha256": weights},
         base_facts=base,
         seeds=[settings.seed],
         candidates_screened=training.looks,
     )
+    if left_aside:
+        skipped = {**verdict.extra.get("skipped", {}), **left_aside}
+        verdict = replace(verdict, extra={**verdict.extra, "skipped": skipped})
     write_atomic(context.directory.verdict, verdict.dumps() + "\n")
     context.journal.emit("verdict", {"verdict": verdict.verdict, "headline": verdict.headline})
     return verdict
@@ -227,18 +242,8 @@ def _answers(
     model = loaded.model.to(device)
     examples = {row.row_id: row for row in prepared.examples["holdout"]}
     pad_id = tokens.tokenizer.pad_id or 0
-    if prepared.task == "classify":
-        found = predict_labels(
-            model,
-            tokens.holdout,
-            loaded.meta["labels"],
-            pad_id,
-            settings.micro_batch_tokens,
-        )
-        return [
-            _labelled(examples[row.row_id], probabilities)
-            for row, probabilities in zip(tokens.holdout, found, strict=True)
-        ]
+    if is_labelled(prepared.task):
+        return answered(model, loaded.meta, settings, prepared, tokens)
     answers: dict[str, str] = {}
     if tokens.template is not None and settings.generate_rows:
         chosen = _chosen(list(examples.values()), settings)
@@ -279,63 +284,31 @@ def _answers(
 
 
 def _base_arm(
+    context: Context,
     base: BaseFacts,
     settings: Settings,
     prepared: Prepared,
     tokens: Tokens,
     device: str,
-    note: Any,
 ) -> list[Prediction]:
-    """Arm A: the incumbent, the untouched base, or for classify a linear probe on the base."""
+    """Arm A: the incumbent, the untouched base, or a linear probe where a head is trained."""
     incumbent = _incumbent(base, prepared)
     if incumbent is not None:
+        note = context.journal.note
         note(f"the base arm is the run {base.incumbent_run}")
-        return _answers(load_saved(incumbent, note), settings, prepared, tokens, device)
-    model = load_for_task(base, prepared.task, prepared.labels, tokens.tokenizer.pad_id)
-    if prepared.task != "classify":
+        earlier = load_saved(incumbent, note, context.recipe.base.offline)
+        return _answers(earlier, settings, prepared, tokens, device)
+    model = load_for_task(
+        base,
+        prepared.task,
+        prepared.labels,
+        tokens.tokenizer.pad_id,
+        multi_label=prepared.multi_label,
+    )
+    if not is_labelled(prepared.task):
         untouched = LoadedModel(model, tokens.tokenizer, tokens.template, {})
         return _answers(untouched, settings, prepared, tokens, device)
-    model.to(device)
-    pad_id = tokens.tokenizer.pad_id or 0
-    with autocast(settings.dtype, device):
-        features = [
-            representations(model, rows, pad_id, settings.micro_batch_tokens)
-            for rows in (tokens.train, tokens.validation, tokens.holdout)
-        ]
-    names = prepared.labels
-    probe = fit_probe(
-        features[0],
-        [names[row.label or 0] for row in tokens.train],
-        features[1],
-        [names[row.label or 0] for row in tokens.validation],
-        settings.seed,
-    )
-    examples = {row.row_id: row for row in prepared.examples["holdout"]}
-    return [
-        _labelled(examples[row.row_id], dict(zip(probe.labels, scores.tolist(), strict=True)))
-        for row, scores in zip(tokens.holdout, probe.predict_proba(features[2]), strict=True)
-    ]
-
-
-def trained_before(base: BaseFacts) -> set[str]:
-    """Rows that the earlier run behind this base, and the runs before it, chose weights on."""
-    found: set[str] = set()
-    run = base.incumbent_run
-    while run is not None:
-        place = RunDirectory(Path(run))
-        splits = place.data / "splits.jsonl"
-        if splits.is_file():
-            found |= {
-                row["row_id"]
-                for row in read_jsonl(splits)
-                if row["split"] in ("train", "validation")
-            }
-        run = (
-            load_facts(place.resolved.read_text(encoding="utf-8"))["base"].get("incumbent_run")
-            if place.resolved.is_file()
-            else None
-        )
-    return found
+    return probed(model.to(device), settings, prepared, tokens, device)
 
 
 def _incumbent(base: BaseFacts, prepared: Prepared) -> Path | None:
@@ -344,7 +317,8 @@ def _incumbent(base: BaseFacts, prepared: Prepared) -> Path | None:
         return None
     model = Path(base.incumbent_run) / "model"
     meta = read_json(model / MODEL_FILE)
-    if meta["task"] != prepared.task:
+    same = meta["task"] == prepared.task
+    if not same or bool(meta.get("multi_label")) != prepared.multi_label:
         return None
     shares = prepared.task != "classify" or not set(meta["labels"]).isdisjoint(prepared.labels)
     return model if shares else None
@@ -357,21 +331,39 @@ def _baselines(
     tokens: Tokens,
     device: str,
     note: Any,
-) -> dict[str, list[Prediction]]:
-    """Cheap alternatives on the same rows, trained on the same training rows."""
+) -> tuple[dict[str, list[Prediction]], dict[str, str]]:
+    """Cheap alternatives on the same rows, trained on the same training rows.
+
+    Returns:
+        Name to predictions, and name to the reason why there are none.
+    """
     train, holdout = prepared.examples["train"], prepared.examples["holdout"]
     found: dict[str, list[Prediction]] = {}
+    skipped: dict[str, str] = {}
     for name in _baseline_names(prepared, base):
         note(f"baseline: {name}")
         if name == MAJORITY:
             found[name] = majority_class(train, holdout)
         elif name == LINEAR:
             found[name] = linear_classifier(train, holdout, fit_linear)
+        elif name == MAJORITY_SET:
+            found[name] = majority_class(train, holdout)
+        elif name == LINEAR_SET:
+            found[name] = linear_label_sets(train, holdout, fit_text_label_sets)
+        elif name == MEAN:
+            found[name] = training_mean(train, holdout)
+        elif name == RIDGE:
+            found[name] = linear_numbers(train, holdout, fit_text_numbers)
         elif name == NEAREST:
             found[name] = nearest_answer(train, _chosen(holdout, settings), nearest_answers)
         elif name == ZERO_SHOT:
-            found[name] = _zero_shot(base, settings, prepared, tokens, device)
-    return found
+            prompts = _zero_shot_prompts(prepared, tokens, settings.seed)
+            if isinstance(prompts, str):
+                skipped[name] = prompts
+                note(f"baseline: {name} is left out: {prompts}")
+            else:
+                found[name] = _zero_shot(base, settings, prompts, tokens, device)
+    return found, skipped
 
 
 def _baseline_names(prepared: Prepared, base: BaseFacts) -> list[str]:
@@ -379,35 +371,50 @@ def _baseline_names(prepared: Prepared, base: BaseFacts) -> list[str]:
         return [NEAREST]
     if prepared.task == "text":
         return []
+    if prepared.task == "regress":
+        return [MEAN, RIDGE]
+    if prepared.multi_label:
+        return [MAJORITY_SET, LINEAR_SET]
     # An earlier run that classifies has no head that writes labels.
     writes = base.kind == "decoder" and base.incumbent_run is None
     return [MAJORITY, LINEAR, *([ZERO_SHOT] if writes else [])]
 
 
+@dataclass(frozen=True, slots=True)
+class ZeroShot:
+    """What a decoder without training is asked."""
+
+    rows: list[Example]
+    prompts: list[list[int]]
+    labels: dict[str, list[int]]
+
+
+def _zero_shot_prompts(prepared: Prepared, tokens: Tokens, seed: int) -> ZeroShot | str:
+    """Prompts that leave room for the longest label; the reason where there is none for a text."""
+    encode = tokens.tokenizer.encode_plain
+    labels = {label: encode(f" {label.replace('_', ' ')}") for label in prepared.labels}
+    before, _ = tokens.tokenizer.affixes
+    after = encode("\nLabel:")
+    taken = len(before) + len(after) + max(map(len, labels.values()))
+    room = tokens.max_length - taken
+    if room <= len(encode("Text:")):
+        return (
+            f"its prompt and the longest label leave no room for a text in the"
+            f" {tokens.max_length:,} tokens that are allowed"
+        )
+    most = max(1, ZERO_SHOT_COST // max(1, len(labels)))
+    rows = _sample(prepared.examples["holdout"], most, seed)
+    prompts = [[*before, *encode(f"Text: {row.text}")[:room], *after] for row in rows]
+    return ZeroShot(rows, prompts, labels)
+
+
 def _zero_shot(
-    base: BaseFacts, settings: Settings, prepared: Prepared, tokens: Tokens, device: str
+    base: BaseFacts, settings: Settings, asked: ZeroShot, tokens: Tokens, device: str
 ) -> list[Prediction]:
     """How likely the untouched decoder finds each label after the text."""
     model = load_for_task(base, "text", (), tokens.tokenizer.pad_id).to(device)
-    most = max(1, ZERO_SHOT_COST // max(1, len(prepared.labels)))
-    rows = _sample(prepared.examples["holdout"], most, settings.seed)
-    encode = tokens.tokenizer.encode_plain
-    before, _ = tokens.tokenizer.affixes
-    room = tokens.max_length - 32
-    prompts = [[*before, *encode(f"Text: {row.text}")[:room], *encode("\nLabel:")] for row in rows]
-    labels = {label: encode(f" {label.replace('_', ' ')}") for label in prepared.labels}
-    scores = label_likelihoods(model, prompts, labels, settings.micro_batch_tokens)
-    return as_predictions(rows, [max(row, key=row.__getitem__) for row in scores])
-
-
-def _labelled(example: Example, probabilities: Mapping[str, float]) -> Prediction:
-    return Prediction(
-        example.row_id,
-        max(probabilities, key=probabilities.__getitem__),
-        example.target or "",
-        group=example.group,
-        probabilities=probabilities,
-    )
+    scores = label_likelihoods(model, asked.prompts, asked.labels, settings.micro_batch_tokens)
+    return as_predictions(asked.rows, [max(row, key=row.__getitem__) for row in scores])
 
 
 def _chosen(examples: Sequence[Example], settings: Settings) -> list[Example]:

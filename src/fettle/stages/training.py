@@ -4,33 +4,38 @@ In: settings, facts, tokens. Out: checkpoints/ and model/ of the run. Must not k
 """
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 
-import numpy as np
 import torch
+from peft import PeftModel
 from torch import nn
 
 from fettle.data.account import Prepared
 from fettle.errors import MachineError, OutOfMemory
-from fettle.inference.predict import predict_labels, row_losses
+from fettle.inference.predict import row_losses
 from fettle.metrics import find_metric
 from fettle.metrics.metric import metric_value
-from fettle.models.adapters import apply_lora, count_parameters
-from fettle.models.forward import autocast
+from fettle.models.adapters import apply_method, count_parameters
+from fettle.models.compiled import compile_blocks
+from fettle.models.forward import autocast, unwrapped
 from fettle.models.load import load_for_task
-from fettle.models.machine import seed_everything
+from fettle.models.machine import out_of_memory, seed_everything
+from fettle.models.packed import use_padding_free
 from fettle.models.save import save_model
 from fettle.recipe.resolve import Settings
 from fettle.records.facts import BaseFacts
-from fettle.records.outcomes import Prediction
 from fettle.stages.context import Context
 from fettle.stages.data import Tokens
+from fettle.stages.labelled import head_meta, is_labelled, validated
+from fettle.train.probe import peak_bytes, restart_peak
 from fettle.train.train import TrainingResult, Validation, train
 
-KEPT_CHECKPOINTS = 4
-"""Best, last, the one before, and the one that is being written."""
+KEPT_CHECKPOINTS = 5
+"""Last, the one before, the best of each, and the one that is being written."""
 
 
 def train_model(
@@ -51,23 +56,26 @@ def train_model(
     torch.set_num_threads(settings.threads)
     seed_everything(settings.seed)
     pad_id = tokens.tokenizer.pad_id or 0
-    model: nn.Module = load_for_task(base, prepared.task, prepared.labels, tokens.tokenizer.pad_id)
-    if settings.method == "lora":
-        model = apply_lora(
-            model,
-            prepared.task,
-            settings.rank,
-            settings.alpha,
-            settings.dropout,
-            settings.target_modules,
-            base,
-        )
+    model: nn.Module = load_for_task(
+        base,
+        prepared.task,
+        prepared.labels,
+        tokens.tokenizer.pad_id,
+        multi_label=prepared.multi_label,
+    )
+    model = apply_method(model, prepared.task, settings, base)
+    if settings.padding_free:
+        use_padding_free(unwrapped(model), settings.shared_prefix)
+    if settings.compile:
+        compile_blocks(unwrapped(model), base.id)
     model.to(device)
     trainable, total = count_parameters(model)
-    _reserve_disk(context, trainable, total if settings.method == "full" else trainable)
+    _reserve_disk(context, trainable, trainable if isinstance(model, PeftModel) else total)
     context.journal.note(
         f"training {trainable:,} of {total:,} parameters in {settings.num_steps:,} steps"
     )
+    restart_peak()
+    started = time.monotonic()
     with context.stop.wait():
         with memory_errors(settings):
             result = train(
@@ -80,7 +88,10 @@ def train_model(
                 validate=_validator(model, settings, prepared, tokens, pad_id, device),
                 emit=context.journal.emit,
                 stop_requested=lambda: context.stop.requested,
+                flush=context.journal.flush,
             )
+        used = {"memory_bytes": peak_bytes(), "training_seconds": time.monotonic() - started}
+        context.journal.emit("used", used)
         model.eval()
         save_model(
             model,
@@ -97,9 +108,8 @@ def memory_errors(settings: Settings) -> Iterator[None]:
     """Turn what torch says when memory is short into OutOfMemory, E0605."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        # On a CPU torch reports it as a plain RuntimeError.
-        if type(error) is RuntimeError and "allocate memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
             raise
         raise OutOfMemory(
             "E0605",
@@ -121,7 +131,7 @@ def _validator(
     """Measures the model on the validation rows: the primary metric where it is cheap, else the
     loss. Matrix products run in the dtype of training: these looks choose, they do not judge."""
     rows = tokens.validation
-    if settings.task != "classify":
+    if not is_labelled(settings.task):
 
         def by_loss() -> Validation:
             with autocast(settings.dtype, device):
@@ -136,17 +146,7 @@ def _validator(
 
     def by_metric() -> Validation:
         with autocast(settings.dtype, device):
-            found = predict_labels(
-                model, rows, prepared.labels, pad_id, settings.micro_batch_tokens
-            )
-        references = [prepared.labels[row.label or 0] for row in rows]
-        predictions = [
-            Prediction(row.row_id, max(p, key=p.__getitem__), reference, probabilities=p)
-            for row, p, reference in zip(rows, found, references, strict=True)
-        ]
-        loss = -float(
-            np.mean([np.log(max(p[r], 1e-12)) for p, r in zip(found, references, strict=True)])
-        )
+            loss, predictions = validated(model, settings, prepared, tokens)
         return Validation(
             loss, settings.metric, metric_value(metric, predictions), metric.higher_is_better
         )
@@ -161,19 +161,26 @@ def _reserve_disk(context: Context, trainable: int, saved: int) -> None:
         trainable: parameters in a checkpoint, each with two moments.
         saved: parameters in model/.
     """
+    place = context.directory
     needed = KEPT_CHECKPOINTS * trainable * 12 + saved * 4
-    free = shutil.disk_usage(context.directory.root).free
+    # A resumed run has taken part of it already.
+    left = max(0, needed - _size(place.checkpoints) - _size(place.model))
+    free = shutil.disk_usage(place.root).free
     context.journal.note(
         f"disk: up to {needed / 2**30:.2f} GiB for checkpoints and model,"
         f" {free / 2**30:.1f} GiB are free"
     )
-    if needed > free:
+    if left > free:
         raise MachineError(
             "E0402",
-            f"the run needs {needed / 2**30:.2f} GiB of disk and {free / 2**30:.2f} GiB are free",
-            where=str(context.directory.root),
+            f"the run needs {left / 2**30:.2f} GiB of disk and {free / 2**30:.2f} GiB are free",
+            where=str(place.root),
             hint="free some space, choose another disk with --out, or --set method.type=lora",
         )
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _meta(
@@ -185,8 +192,7 @@ def _meta(
 ) -> dict[str, object]:
     """fettle.json: what is needed to use the model as it was trained."""
     meta: dict[str, object] = {
-        "task": settings.task,
-        "labels": list(prepared.labels),
+        **head_meta(prepared, tokens),
         "base": {"id": base.id, "revision": base.revision, "sha256": base.sha256},
         "method": settings.method,
         "max_length": tokens.max_length,

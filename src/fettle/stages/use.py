@@ -18,18 +18,22 @@ from fettle.data.account import load_account
 from fettle.data.conversations import role_of, turn_keys
 from fettle.data.detect import Layout
 from fettle.data.normalize import digest_of, normalize, row_id_of
+from fettle.data.profile import as_text
 from fettle.data.read import read
+from fettle.data.targets import TargetError, label_set, number
 from fettle.data.tokenize import tokenize_classify
 from fettle.errors import DataError, IntegrityError, UsageError
 from fettle.inference.generate import generate, stream
-from fettle.inference.predict import predict_labels
 from fettle.models.load import find_base, load_for_task
 from fettle.models.machine import probe_device
 from fettle.models.save import load_saved
+from fettle.recipe.load import load_recipe
 from fettle.recipe.recipe import BaseSection, DataSection
 from fettle.recipe.resolve import load_facts
+from fettle.records.outcomes import labels_as_text
 from fettle.records.rows import Example, Message, RawRow
 from fettle.records.run_directory import RunDirectory, read_json
+from fettle.stages.labelled import is_labelled, say
 
 MICRO_BATCH_TOKENS = 4096
 UNKNOWN = "?"
@@ -78,7 +82,7 @@ def load_speaker(run: Path, max_new_tokens: int | None = None) -> Speaker:
         UsageError: E0112 no run, E0113 not a chat run.
     """
     place = _finished(run)
-    loaded = load_saved(place.model)
+    loaded = load_saved(place.model, offline=_offline(place))
     if loaded.template is None:
         raise UsageError(
             "E0113",
@@ -96,12 +100,14 @@ def load_base_speaker(run: Path, tuned: Speaker) -> Speaker:
     Raises:
         IntegrityError: E0907, its weights are others now.
     """
-    before = load_facts(_finished(run).resolved.read_text(encoding="utf-8"))["base"]
+    place = _finished(run)
+    before = load_facts(place.resolved.read_text(encoding="utf-8"))["base"]
     # The id may be a folder relative to where the run was started.
     local = Path(before["path"]).is_dir()
     section = BaseSection(
         id=before["path"] if local else before["id"],
         revision=None if local else before["revision"],
+        offline=_offline(place),
     )
     base = find_base(section, lambda line: None)
     if base.sha256 != before["sha256"]:
@@ -127,7 +133,7 @@ def predict_file(
     """One record for each row of the files, in their order; a row that can't be used says why.
 
     Args:
-        run: a finished run of classify or chat.
+        run: a finished run of classify, regress or chat.
         paths: files or folders, in any format that ``run`` reads.
         options: fields of ``DataSection`` that override what the run's own columns say.
 
@@ -138,7 +144,8 @@ def predict_file(
     Raises:
         UsageError: E0112 no model, E0113 wrong task, E0114 the columns are not those of the run.
     """
-    loaded = load_saved(_finished(run).model)
+    place = _finished(run)
+    loaded = load_saved(place.model, offline=_offline(place))
     task, meta = loaded.meta["task"], loaded.meta
     if task == "text":
         raise UsageError(
@@ -152,18 +159,18 @@ def predict_file(
     examples, errors = _questions(rows, layout, meta.get("system"))
     found: dict[str, dict[str, Any]] = {}
     pad_id = loaded.tokenizer.pad_id or 0
-    if task == "classify":
+    if is_labelled(task):
         labels = meta["labels"]
         tokenized = tokenize_classify(examples, loaded.tokenizer, labels, meta["max_length"], "cut")
         noted = {f.row_id: f"{f.kind}: {f.evidence}" for f in tokenized.findings}
         errors |= {row.row_id: noted[row.row_id] for row in tokenized.quarantined}
-        scores = predict_labels(loaded.model, tokenized.rows, labels, pad_id, MICRO_BATCH_TOKENS)
-        for row, probabilities in zip(tokenized.rows, scores, strict=True):
-            ordered = sorted(probabilities.items(), key=lambda item: -item[1])
-            found[row.row_id] = {
-                "prediction": ordered[0][0],
-                "probabilities": {label: round(p, 6) for label, p in ordered[:5]},
-            }
+        said = say(loaded.model, meta, tokenized.rows, pad_id, MICRO_BATCH_TOKENS)
+        for row, (text, chances) in zip(tokenized.rows, said, strict=True):
+            found[row.row_id] = {"prediction": text}
+            if chances is not None:
+                ordered = sorted(chances.items(), key=lambda item: -item[1])
+                shown = {label: round(chance, 6) for label, chance in ordered[:5]}
+                found[row.row_id]["probabilities"] = shown
     elif loaded.template is not None:
         prompts: dict[str, list[int]] = {}
         for row in examples:
@@ -195,9 +202,22 @@ def predict_file(
         record = {"row_id": row_id} | found.get(
             row_id, {"prediction": None, "error": errors.get(row_id, "the row can't be read")}
         )
-        if row_id in found and target is not None and isinstance(row.fields.get(target), str):
-            record["reference"] = row.fields[target]
+        reference = None if target is None else _reference(row.fields.get(target), layout)
+        if row_id in found and reference is not None:
+            record["reference"] = reference
         yield record
+
+
+def _reference(value: Any, layout: Layout) -> str | None:
+    """The target that a row brings along, as prediction files hold it; None when it has none."""
+    try:
+        if layout.task == "regress":
+            return as_text(number(value))
+        if layout.multi_label:
+            return None if value is None else labels_as_text(label_set(value, layout.separator))
+    except TargetError:
+        return None
+    return value if isinstance(value, str) else None
 
 
 def _layout(run: Path, options: Mapping[str, Any]) -> Layout:
@@ -224,7 +244,9 @@ def _questions(
     filled = []
     for row in rows:
         fields = dict(row.fields)
-        if target is not None and not fields.get(target):
+        if target is not None and layout.task == "regress":
+            fields[target] = "0"
+        elif target is not None and (layout.multi_label or not fields.get(target)):
             fields[target] = UNKNOWN
         turns = fields.get(columns["messages"]) if asked == "messages" else None
         if isinstance(turns, list) and turns:
@@ -235,7 +257,8 @@ def _questions(
     examples, findings, _ = normalize(filled, layout, DataSection(path=["-"], system=system))
     ids = dict(zip(_row_ids(filled), _row_ids(rows), strict=True))
     errors = {ids[f.row_id]: f"{f.kind}: {f.evidence}" for f in findings if f.severity == "error"}
-    return [replace(row, row_id=ids[row.row_id], target=None) for row in examples], errors
+    unknown: dict[str, Any] = {"target": None, "labels": None, "number": None}
+    return [replace(row, row_id=ids[row.row_id], **unknown) for row in examples], errors
 
 
 def _require_column(rows: Sequence[RawRow], name: str, role: str) -> None:
@@ -261,6 +284,11 @@ def _row_ids(rows: Sequence[RawRow]) -> list[str]:
         seen[digest] += 1
         ids.append(row_id_of(digest, seen[digest]))
     return ids
+
+
+def _offline(place: RunDirectory) -> bool:
+    """Whether the run was made without a hub; a copied model/ may have no recipe beside it."""
+    return place.recipe.is_file() and load_recipe(place.recipe).base.offline
 
 
 def _finished(run: Path) -> RunDirectory:

@@ -3,24 +3,36 @@
 In: the trainable weights, the optimizer, random states and a JSON state. Out: a directory
 ``checkpoints/000100/`` with MANIFEST.json, and back. Must not know: the loop, the task. Nothing is
 ever pickled or unpickled.
+
+A save fills a folder of another name, syncs every file and the folder, renames it and syncs its
+parent; only then older ones are deleted, each renamed first. So whatever stands under a decimal
+name was once whole, at any instant.
 """
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from fettle.errors import IntegrityError
 from fettle.records.outcomes import SCHEMA
-from fettle.records.run_directory import read_json, staged_directory, write_json
+from fettle.records.run_directory import (
+    read_json,
+    remove_directory,
+    staged_directory,
+    write_json,
+)
 from fettle.train.optimizer import trainable_parameters
+from fettle.train.randomness import all_states
 
+KEPT = 2
+"""Newest whole checkpoints that are kept; each with the best one that it refers to."""
 WEIGHTS, OPTIMIZER, RANDOM = "weights.safetensors", "optimizer.safetensors", "random.safetensors"
 _HINT = "`fettle resume` goes on from the newest checkpoint that is whole"
 
@@ -32,12 +44,14 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     state: Mapping[str, Any],
     best_step: int = 0,
+    random: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Write ``directory/000100`` atomically and return it.
 
     Args:
         state: JSON-ready: position in the data, best value so far, what the driver needs.
         best_step: checkpoint that going on from this one needs as well; 0 = none.
+        random: states of the random generators; None = those of this process, now.
 
     Raises:
         MachineError: E0401, the disk refused; earlier checkpoints are untouched.
@@ -49,13 +63,17 @@ def save_checkpoint(
         }
         save_file(weights, folder / WEIGHTS)
         save_file(_optimizer_tensors(model, optimizer), folder / OPTIMIZER)
-        save_file(_random_tensors(), folder / RANDOM)
+        save_file(dict(random if random is not None else all_states()), folder / RANDOM)
         write_json(
             folder / "state.json",
             {"schema": SCHEMA, "step": step, "best_step": best_step, **state},
         )
-        hashes = {file.name: _sha256(file) for file in sorted(folder.iterdir())}
-        write_json(folder / "MANIFEST.json", {"schema": SCHEMA, "step": step, "sha256": hashes})
+        files = sorted(folder.iterdir())
+        manifest = {
+            "sha256": {file.name: _sha256(file) for file in files},
+            "bytes": {file.name: file.stat().st_size for file in files},
+        }
+        write_json(folder / "MANIFEST.json", {"schema": SCHEMA, "step": step, **manifest})
     return target
 
 
@@ -105,7 +123,7 @@ def newest_valid(directory: Path) -> tuple[Path | None, list[IntegrityError]]:
     for path in reversed(list_checkpoints(directory)):
         try:
             verify_checkpoint(path)
-            best_step = int(read_json(path / "state.json")["best_step"])
+            best_step = _best_step(path)
             if best_step:
                 verify_checkpoint(directory / checkpoint_name(best_step))
         except IntegrityError as error:
@@ -113,6 +131,43 @@ def newest_valid(directory: Path) -> tuple[Path | None, list[IntegrityError]]:
             continue
         return path, problems
     return None, problems
+
+
+def refuse_all(directory: Path, problems: Sequence[IntegrityError]) -> NoReturn:
+    """Say that there are checkpoints, and none to go on from.
+
+    Raises:
+        IntegrityError: E0908; starting over unasked could throw days of work away.
+    """
+    raise IntegrityError(
+        "E0908",
+        f"none of the {len(problems)} checkpoints in {directory} can be gone on from;"
+        f" the newest: {problems[0].message}",
+        where=str(directory),
+        why="going on from a damaged one would train another model than the one that was begun",
+        hint=f"put the files back from a copy; or train again from the first step:"
+        f" rm -r {directory}, then `fettle resume {directory.parent}`",
+    )
+
+
+def needed_checkpoints(directory: Path) -> set[str]:
+    """Names of the newest two that have all their files, and of the best ones that they need.
+
+    Files are compared by name and size here, by their hashes before anything is read back.
+    """
+    needed: set[str] = set()
+    num_kept = 0
+    for path in reversed(list_checkpoints(directory)):
+        try:
+            best_step = _best_step(path)
+            best = directory / checkpoint_name(best_step) if best_step else path
+            whole = _has_all_files(path) and _has_all_files(best)
+        except (IntegrityError, KeyError, TypeError, ValueError, OSError):
+            continue
+        if whole and num_kept < KEPT:
+            needed |= {path.name, best.name}
+            num_kept += 1
+    return needed
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
@@ -126,6 +181,14 @@ def load_weights(path: Path, model: nn.Module) -> None:
             f"checkpoint {path} is of another model: {', '.join(names[:5])}",
             hint="start the run again with the recipe that it was made with",
         )
+    other = [name for name, p in parameters.items() if p.shape != tensors[name].shape]
+    if other:
+        raise IntegrityError(
+            "E0903",
+            f"checkpoint {path} is of another model: {other[0]} has the shape"
+            f" {list(tensors[other[0]].shape)}, not {list(parameters[other[0]].shape)}",
+            hint="start the run again with the recipe that it was made with",
+        )
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[name])
@@ -133,8 +196,11 @@ def load_weights(path: Path, model: nn.Module) -> None:
 
 def load_checkpoint(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> dict[str, Any]:
-    """Put weights, optimizer moments and random states back; return the JSON state.
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Put weights and optimizer moments back.
+
+    Returns:
+        The JSON state, and the states of the random generators for ``set_all_states``.
 
     Raises:
         IntegrityError: E0902 or E0903.
@@ -142,22 +208,19 @@ def load_checkpoint(
     verify_checkpoint(path)
     load_weights(path, model)
     names = {parameter: name for name, parameter in trainable_parameters(model).items()}
-    tensors = _load(path / OPTIMIZER)
+    moments: dict[str, dict[str, Tensor]] = {}
+    for key, value in _load(path / OPTIMIZER).items():
+        name, _, kind = key.rpartition("/")
+        moments.setdefault(name, {})[kind] = value
     for group in optimizer.param_groups:
         for parameter in group["params"]:
-            prefix = f"{names[parameter]}/"
             optimizer.state[parameter] = {
                 # Fused AdamW keeps its step count where the parameter is.
-                key.removeprefix(prefix): value.to(parameter.device)
-                for key, value in tensors.items()
-                if key.startswith(prefix)
+                kind: value.to(parameter.device)
+                for kind, value in moments.get(names[parameter], {}).items()
             }
-    random = _load(path / RANDOM)
-    torch.set_rng_state(random["cpu"])
-    if "cuda" in random and torch.cuda.is_available():
-        torch.cuda.set_rng_state(random["cuda"])
     state: dict[str, Any] = read_json(path / "state.json")
-    return state
+    return state, _load(path / RANDOM)
 
 
 def prune_checkpoints(directory: Path, keep: set[str]) -> None:
@@ -165,13 +228,27 @@ def prune_checkpoints(directory: Path, keep: set[str]) -> None:
     if not directory.is_dir():
         return
     for path in directory.iterdir():
-        if path.name.startswith(".") or (path.name.isdecimal() and path.name not in keep):
+        left_behind = path.name.startswith(".") and (".tmp-" in path.name or ".old-" in path.name)
+        if left_behind and path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
+        elif left_behind:
+            path.unlink(missing_ok=True)
+        elif path.is_dir() and path.name.isdecimal() and path.name not in keep:
+            remove_directory(path)
 
 
-def _optimizer_tensors(
-    model: nn.Module, optimizer: torch.optim.Optimizer
-) -> dict[str, torch.Tensor]:
+def _best_step(path: Path) -> int:
+    return int(read_json(path / "state.json")["best_step"])
+
+
+def _has_all_files(path: Path) -> bool:
+    sizes = read_json(path / "MANIFEST.json")["bytes"]
+    files = {file.name: file.stat().st_size for file in path.iterdir()}
+    files.pop("MANIFEST.json")
+    return bool(sizes) and files == sizes
+
+
+def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {
         f"{name}/{key}": value.detach().cpu().contiguous()
         for name, parameter in trainable_parameters(model).items()
@@ -179,16 +256,9 @@ def _optimizer_tensors(
     }
 
 
-def _random_tensors() -> dict[str, torch.Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
-    return states
-
-
-def _load(path: Path) -> dict[str, torch.Tensor]:
+def _load(path: Path) -> dict[str, Tensor]:
     try:
-        tensors: dict[str, torch.Tensor] = load_file(path)
+        tensors: dict[str, Tensor] = load_file(path)
     except (SafetensorError, OSError) as error:
         raise IntegrityError("E0902", f"{path} can't be read: {error}") from error
     return tensors

@@ -1,8 +1,11 @@
-"""AdamW with decay on matrices only.
+"""AdamW with decay on matrices only, and LoRA+'s faster B matrices.
 
 In: a model. Out: a torch optimizer over its trainable parameters, in a stable order. Must not know:
-schedules, the loop.
+schedules, the loop. Each group carries a ``rate_factor``, by which the loop multiplies the rate of
+the schedule.
 """
+
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,7 +30,7 @@ def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def make_optimizer(
-    model: nn.Module, learning_rate: float, weight_decay: float
+    model: nn.Module, learning_rate: float, weight_decay: float, plus_ratio: float = 1.0
 ) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter 2019); weight decay acts on matrices, not on biases and norms.
 
@@ -35,10 +38,27 @@ def make_optimizer(
         model: with at least one trainable parameter.
         learning_rate: peak rate.
         weight_decay: factor of the decoupled decay.
+        plus_ratio: LoRA's B matrices learn at this many times the rate (LoRA+, Hayou et al. 2024,
+            arXiv 2402.12354, whose lambda it is).
     """
-    parameters = list(trainable_parameters(model).values())
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in trainable_parameters(model).items():
+        decay = 0.0 if _is_scale(name, parameter) else weight_decay
+        factor = plus_ratio if ".lora_B." in name else 1.0
+        groups.setdefault((factor, decay), []).append(parameter)
+    listed: list[dict[str, Any]] = [
+        {
+            "params": groups[factor, decay],
+            "weight_decay": decay,
+            "rate_factor": factor,
+            "lr": learning_rate * factor,
+        }
+        # Matrices first, as the norm of the gradient is summed in this order.
+        for factor, decay in sorted(groups, key=lambda key: (key[0], -key[1]))
     ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=learning_rate, fused=True)
+    return torch.optim.AdamW(listed, lr=learning_rate, fused=True)
+
+
+def _is_scale(name: str, parameter: nn.Parameter) -> bool:
+    """Biases and norms; (IA)^3 keeps its vectors around one in tensors of two dimensions."""
+    return parameter.ndim < 2 or ".ia3_l." in name

@@ -24,10 +24,11 @@ def find(examples: Sequence[Example], keys: Sequence[str]) -> list[Finding]:
     ]
     if not labelled:
         return []
-    counts = Counter(example.target or "" for example, _ in labelled)
     findings = _conflicts(labelled)
-    findings.extend(_variants(labelled, counts))
-    findings.extend(_imbalance(labelled[0][0], counts))
+    counts = Counter(label for e, _ in labelled if e.number is None for label in e.classes)
+    if counts:
+        findings.extend(_variants(labelled, counts))
+        findings.extend(_imbalance(labelled[0][0], counts))
     return findings
 
 
@@ -67,12 +68,13 @@ def _variants(labelled: Sequence[tuple[Example, str]], counts: Counter[str]) -> 
         example.finding(
             "label_variant",
             "warning",
-            f"label {example.target!r} differs from {usual[example.target or '']!r} in spelling"
-            " only",
-            f"write it {usual[example.target or '']!r} if they mean the same",
+            f"label {label!r} differs from {usual[label]!r} in spelling only",
+            f"write it {usual[label]!r} if they mean the same",
         )
         for example, _ in labelled
-        if example.target in usual
+        if example.number is None
+        for label in example.classes
+        if label in usual
     ]
 
 

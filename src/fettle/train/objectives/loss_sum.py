@@ -9,11 +9,12 @@ from fettle.records.tokens import Batch
 
 
 class LossSum(NamedTuple):
-    """A loss summed over ``count`` targets; never an average."""
+    """A weighted loss summed over the targets of a micro-batch; never an average."""
 
     sum: torch.Tensor
-    """Scalar, float32, nats."""
-    count: int
+    """Scalar, float32: each target's loss times its weight."""
+    count: float
+    """Sum of those weights (``Batch.target_weight``); the number of targets when all are 1."""
 
 
 class Objective(Protocol):
