@@ -48,7 +48,7 @@ def measured(python: Path | str, script: str, *words: object) -> dict[str, Any]:
 def line(name: str, found: dict[str, Any]) -> str:
     """One tool's row of the table."""
     counts = (found[key] for key in ("kills", "trainings", "bitwise", "different", "cannot_resume"))
-    return f"{name:<28}" + "".join(f"{count:>12}" for count in counts)
+    return f"{name:<28}" + "".join(f"{count:>14}" for count in counts)
 
 
 def main() -> None:
@@ -70,7 +70,7 @@ def main() -> None:
         results["transformers Trainer"] = measured(python, "_kill_trainer.py", *many)
 
     heads = ("kills", "trainings", "bitwise", "different", "can't resume")
-    print(f"{'':<28}" + "".join(f"{head:>13}"[-12:] for head in heads))
+    print(f"{'':<28}" + "".join(f"{head:>14}" for head in heads))
     for name, found in results.items():
         if "kills" in found:
             print(line(name, found))

@@ -7,7 +7,12 @@ that light tests never import it.
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# On a busy machine a time limit for one example says nothing about the code.
+hypothesis.settings.register_profile("fettle", deadline=None)
+hypothesis.settings.load_profile("fettle")
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"

@@ -284,7 +284,7 @@ def _settings(
     )
     if cost is not None:
         needs = estimate(settings, data, cost)
-        context.journal.emit("estimate", asdict(needs) | {"trials": list(cost.trials)})
+        context.journal.emit("estimate", asdict(needs) | {"speeds": dict(cost.speeds)})
     return settings, machine
 
 

@@ -98,8 +98,8 @@ def test_less_memory_means_smaller_micro_batches_of_the_same_steps(
         assert other["num_targets"] == step["num_targets"]
         assert other["loss"] == pytest.approx(step["loss"], abs=2e-6)
         assert other["gradient_norm"] == pytest.approx(step["gradient_norm"], rel=1e-4)
-    # Adam scales the rounding of gradients near zero up, so single weights differ by more; a bias of
-    # keys has no other gradient at all (softmax ignores it).
+    # Adam scales the rounding of gradients near zero up, so single weights differ by more; the bias
+    # of keys has no other gradient at all (softmax ignores it).
     first, last, found = weights(make()), weights(whole), weights(short)
     used = [name for name in first if not name.endswith("key.bias")]
     moved = sum(float((last[name] - first[name]).square().sum()) for name in used) ** 0.5

@@ -117,8 +117,7 @@ def dtype(machine: MachineFacts, cost: StepCost | None = None) -> tuple[str, str
     """The faster one in a probe of whole steps; before it, bfloat16 only where its matrix products
     are clearly faster."""
     if cost is not None:
-        tried = [trial for trial in cost.trials if f", {cost.threads} threads" in trial]
-        return cost.dtype, "fastest in a probe of real micro-batches: " + "; ".join(tried[-2:])
+        return cost.dtype, f"probe of real micro-batches: {_speeds(cost, 'float32', 'bfloat16')}"
     single = machine.gflops.get("float32", 0.0)
     half = machine.gflops.get("bfloat16", 0.0)
     if machine.device == "cuda" and half > 0:
@@ -131,11 +130,15 @@ def dtype(machine: MachineFacts, cost: StepCost | None = None) -> tuple[str, str
 
 def threads(machine: MachineFacts, cost: StepCost | None = None) -> tuple[int, str]:
     """All that the machine has, or one where a probe found one to be faster."""
-    if cost is None or cost.threads == machine.num_threads:
+    speeds = "" if cost is None else _speeds(cost, "1 thread", f"{machine.num_threads} threads")
+    if cost is None or not speeds:
         return machine.num_threads, "of this machine"
-    return cost.threads, (
-        f"faster than {machine.num_threads} in a probe: another process holds a core"
-    )
+    return cost.threads, f"probe of real micro-batches: {speeds}"
+
+
+def _speeds(cost: StepCost, *names: str) -> str:
+    found = [f"{name} {cost.speeds[name]:,.0f}" for name in names if name in cost.speeds]
+    return ", ".join(found) + " tokens/s" if found else ""
 
 
 def micro_batch_tokens(
@@ -144,7 +147,10 @@ def micro_batch_tokens(
     """Tokens a forward pass: the smallest that is as fast as larger ones; before the probe, what an
     estimate of activation memory allows."""
     if cost is not None:
-        return cost.micro_batch_tokens, "probe: larger ones are no faster"
+        sizes = [name for name in cost.speeds if name.endswith(" tokens")]
+        if not sizes:
+            return cost.micro_batch_tokens, "too slow to compare sizes in a short probe"
+        return cost.micro_batch_tokens, f"larger ones are no faster: {_speeds(cost, *sizes)}"
     per_token = 4 * base.num_layers * base.hidden_size * 40 + 16 * base.vocab_size
     room = 0.25 * machine.memory_bytes / per_token
     tokens = 512

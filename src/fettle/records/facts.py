@@ -94,5 +94,5 @@ class StepCost:
     """Clipping the gradient and moving the weights, once per step."""
     memory_bytes: int
     """Highest use of memory by the whole process in a step with the largest micro-batch."""
-    trials: tuple[str, ...]
-    """What was timed, in words."""
+    speeds: Mapping[str, float] = field(default_factory=dict)
+    """Tokens per second of what was compared, such as "2 threads" or "float32"."""

@@ -54,7 +54,7 @@ class _Bench:
     steps: StepIterator
     pad_id: int
     device: str
-    trials: list[str] = field(default_factory=list)
+    speeds: dict[str, float] = field(default_factory=dict)
     spent: float = 0.0
 
     def open(self, name: str) -> bool:
@@ -65,7 +65,9 @@ class _Bench:
         """Whether the recipe gives this value."""
         return self.settings.settings[name].source == "user"
 
-    def seconds_per_token(self, dtype: str, threads: int, size: int, limit: int) -> float:
+    def seconds_per_token(
+        self, name: str, dtype: str, threads: int, size: int, limit: int
+    ) -> float:
         """Time one pass over rows of at most ``limit`` tokens."""
         torch.set_num_threads(threads)
         batches = self.batches(size, limit)
@@ -79,10 +81,7 @@ class _Bench:
         )
         self.spent += time.perf_counter() - started
         found = seconds / sum(batch.num_tokens for batch in batches)
-        self.trials.append(
-            f"{dtype}, {threads} threads, micro-batches of {size:,} tokens:"
-            f" {1 / found:,.0f} tokens/s"
-        )
+        self.speeds[name] = 1 / found
         return found
 
     def batches(self, size: int, limit: int) -> list[Batch]:
@@ -175,22 +174,26 @@ def check_memory(needs: Estimate, machine: MachineFacts, settings: Settings) -> 
 def _measure(bench: _Bench, machine: MachineFacts) -> StepCost:
     settings = bench.settings
     dtype, threads, size = settings.dtype, settings.threads, settings.micro_batch_tokens
-    first = bench.seconds_per_token(dtype, threads, size, FIRST_TOKENS)
-    limit = int(max(FIRST_TOKENS, min(SIZES[-1], TRIAL_SECONDS / 3 / first)))
-    best = bench.seconds_per_token(dtype, threads, size, limit)
-
+    # Two threads may be a third as fast as one where another process holds a core: first of all.
+    several = threads > 1 and bench.open("train.threads") and machine.device == "cpu"
+    counts = [threads, 1] if several else [threads]
+    first = {
+        count: bench.seconds_per_token(
+            f"{count} thread{'s' if count > 1 else ''}", dtype, count, size, FIRST_TOKENS
+        )
+        for count in counts
+    }
+    threads = min(counts, key=first.__getitem__)
+    limit = int(max(FIRST_TOKENS, min(SIZES[-1], TRIAL_SECONDS / 2 / first[threads])))
+    best = bench.seconds_per_token(dtype, dtype, threads, size, limit)
     if bench.open("base.dtype"):
         # The processor's matrix products are probed already; this is the whole step.
         single, half = machine.gflops.get("float32", 0.0), machine.gflops.get("bfloat16", 0.0)
         other = "float32" if dtype == "bfloat16" else "bfloat16"
         if other == "float32" or half > single:
-            found = bench.seconds_per_token(other, threads, size, limit)
+            found = bench.seconds_per_token(other, other, threads, size, limit)
             if found < best:
                 dtype, best = other, found
-    if bench.open("train.threads") and machine.device == "cpu" and threads > 1:
-        found = bench.seconds_per_token(dtype, 1, size, limit)
-        if found < best:
-            threads, best = 1, found
     if bench.open("train.micro_batch_tokens"):
         size, best = _size(bench, dtype, threads, size, best, limit)
 
@@ -207,7 +210,7 @@ def _measure(bench: _Bench, machine: MachineFacts) -> StepCost:
         look_seconds_per_token=look / sum(batch.num_tokens for batch in sample),
         step_seconds=step,
         memory_bytes=memory,
-        trials=tuple(bench.trials),
+        speeds=bench.speeds,
     )
 
 
@@ -217,7 +220,7 @@ def _size(
     """The smallest micro-batch that is as fast as any that was tried."""
     sizes = [size for size in SIZES if size <= min(rule, limit)]
     found = {
-        size: bench.seconds_per_token(dtype, threads, size, limit)
+        size: bench.seconds_per_token(f"{size} tokens", dtype, threads, size, limit)
         for size in sizes
         if bench.spent < SECONDS
     }
