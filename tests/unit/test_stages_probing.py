@@ -97,7 +97,7 @@ def test_memory_of_the_largest_micro_batch_is_foretold(monkeypatch: pytest.Monke
     monkeypatch.setitem(OBJECTIVES, "chat", hungry)
     settings = resolved(train={"batch_size": 24, "micro_batch_tokens": 512})
     on_bench = bench(settings, _Hungry())
-    memory, _ = probing._memory(on_bench, 512, 64, _nothing)
+    memory, _ = probing._memory(on_bench, 512, 64, 0.03, _nothing)
     idle = psutil.Process().memory_info().rss
     widest = probing._widest(on_bench, 512)
     whole = Batch((TokenizedExample("r", (1,) * widest, (1,) * widest),))

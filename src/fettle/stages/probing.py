@@ -6,7 +6,7 @@ know: the holdout. The model is built anew for training: nothing of the probe re
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -29,11 +29,13 @@ from fettle.records.tokens import Batch, TokenizedExample
 from fettle.stages.data import Tokens
 from fettle.train.objectives import OBJECTIVES
 from fettle.train.optimizer import make_optimizer
-from fettle.train.probe import look_seconds, step_peak, training_seconds
+from fettle.train.probe import Autocast, look_seconds, step_peak, training_seconds
 
 SECONDS = 6.0
 """Trials begin only while less than this was spent; a trial is kept below TRIAL_SECONDS."""
 TRIAL_SECONDS = 0.8
+MEMORY_SECONDS = 3.0
+"""Longest step that is run to see what memory it takes."""
 SIZES = (512, 1024, 2048, 4096)
 """Micro-batches, in tokens, that are compared."""
 AS_FAST = 1.05
@@ -201,7 +203,7 @@ def _measure(bench: _Bench, machine: MachineFacts) -> StepCost:
     precision = partial(autocast, dtype, bench.device)
     objective, sample = OBJECTIVES[settings.task], bench.batches(size, limit)
     look = look_seconds(bench.model, objective, sample, bench.pad_id, precision)
-    memory, step = _memory(bench, size, limit, precision)
+    memory, step = _memory(bench, size, limit, best, precision)
     return StepCost(
         dtype=dtype,
         threads=threads,
@@ -232,7 +234,7 @@ def _size(
 
 
 def _memory(
-    bench: _Bench, size: int, limit: int, precision: Callable[[], object]
+    bench: _Bench, size: int, limit: int, seconds_per_token: float, precision: Autocast
 ) -> tuple[int, float]:
     """Peak of a step with the largest micro-batch of an epoch, and the optimizer's seconds.
 
@@ -252,16 +254,14 @@ def _memory(
             precision,
         )
 
-    ordered = sorted(bench.batches(size, limit), key=lambda batch: batch.num_tokens)
-    largest = ordered[-1]
+    width = _widest(bench, size)
+    # Too small a step says nothing: what the process holds anyway drowns it.
+    tokens = min(width, max(limit, int(MEMORY_SECONDS / seconds_per_token)))
+    largest = max(bench.batches(size, tokens), key=lambda batch: batch.num_tokens)
     half = Batch(largest.rows[: max(1, len(largest.rows) // 2)])
-    # Before anything is read: the optimizer's moments are made, and the allocator keeps what a
-    # step of this size leaves.
-    peak(half)
-    peak(largest)
+    peak(half)  # makes the optimizer's moments
     low, _ = peak(half)
     high, seconds = peak(largest)
-    width = _widest(bench, size)
     grown = largest.num_tokens - half.num_tokens
     if grown <= 0 or width <= largest.num_tokens:
         return high, seconds
