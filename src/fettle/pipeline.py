@@ -34,7 +34,7 @@ from fettle.models.catalog import STARTER
 from fettle.models.check_method import check_method
 from fettle.models.inspect_base import described_by, hash_files
 from fettle.models.load import MODEL_FILE, find_base
-from fettle.models.machine import probe_machine
+from fettle.models.machine import probe_machine, threads
 from fettle.recipe.estimate import estimate
 from fettle.recipe.load import dump_recipe, load_recipe
 from fettle.recipe.recipe import Recipe
@@ -165,9 +165,13 @@ def _carry_out(
     context = Context(recipe, place, Journal(place.events, listeners))
     with context.stop.installed():
         base, prepared, tokens, settings, machine = _prepare(context)
-        with _stage(context, "train"):
+        with threads(settings.threads), _stage(context, "train"):
             training = _train(context, settings, base, prepared, tokens, machine)
-        with _stage(context, "evaluate"), memory_errors(settings):
+        with (
+            threads(settings.threads),
+            _stage(context, "evaluate"),
+            memory_errors(settings),
+        ):
             judged = place.verdict.is_file() and place.evaluation.is_dir()
             verdict = (
                 load_verdict(place.verdict)
@@ -282,9 +286,12 @@ def _settings(
         "settings",
         {"values": {key: asdict(setting) for key, setting in settings.settings.items()}},
     )
-    if cost is not None:
+    if cost is None:
+        context.journal.note("the probe did not fit into memory: time and memory are not known")
+    else:
         needs = estimate(settings, data, cost)
-        context.journal.emit("estimate", asdict(needs) | {"speeds": dict(cost.speeds)})
+        said = asdict(needs) | {"speeds": dict(cost.speeds), "compile": settings.compile}
+        context.journal.emit("estimate", said)
     return settings, machine
 
 

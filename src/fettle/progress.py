@@ -236,6 +236,7 @@ def estimate_line(needs: Mapping[str, Any]) -> str:
     return (
         f"needs {needs['memory_bytes'] / 2**30:.1f} GiB of memory; training takes about"
         f" {duration(needs['training_seconds'])}, unless it stops early"
+        + (" (before anything is compiled)" if needs["compile"] else "")
     )
 
 

@@ -120,10 +120,23 @@ def test_a_beginning_that_forgets_the_rows_before_differs(
         assert_same(compute(model, "chat", [batch]), expected)
 
 
-@pytest.mark.parametrize("where", ["layer", "adapter", "attention", "encoder"])
+def test_rows_that_are_read_at_one_shared_token(tmp_path: Path) -> None:
+    """Behind what they share two rows have pad tokens only: both are read at the same place."""
+    model = toy(tmp_path, "llama", "classify")
+    ids = [(1, 5, 6, 7, PAD), (1, 5, 6, 7, PAD), (1, 5, 6, 7, 9, 11)]
+    batch = Batch(tuple(TokenizedExample(str(i), row, label=i) for i, row in enumerate(ids)))
+    expected = alone(model, "classify", batch)
+    assert use_padding_free(model, share_prefix=True)
+    assert pack_rows(batch, share=True).num_shared == 4
+    assert_same(compute(model, "classify", [batch]), expected)
+
+
+@pytest.mark.parametrize("where", ["layer", "adapter", "attention", "function", "encoder"])
 def test_where_it_would_not_be_exact_it_is_not_done(tmp_path: Path, where: str) -> None:
     changes = {"attention_dropout": 0.1} if where == "attention" else {}
-    kind = {"layer": "gpt2", "encoder": "bert"}.get(where, "llama")
+    if where == "function":
+        changes = {"residual_dropout": 0.1, "attention_dropout": 0.0, "embedding_dropout": 0.0}
+    kind = {"layer": "gpt2", "encoder": "bert", "function": "starcoder2"}.get(where, "llama")
     model = toy(tmp_path, kind, "classify", **changes)
     if where == "adapter":
         config = LoraConfig(r=2, target_modules=["q_proj"], lora_dropout=0.1)

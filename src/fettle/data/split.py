@@ -51,6 +51,11 @@ class Fractions:
     holdout: float
 
 
+def input_name(key: str) -> str:
+    """What rows with this input key are called where row ids stand as well."""
+    return f"input:{key}"
+
+
 @dataclass(slots=True)
 class _Placed:
     """An example on its way to a side."""
@@ -67,7 +72,7 @@ class _Placed:
     def split_key(self) -> str:
         """What is hashed; rows with one key never part."""
         group = self.example.group
-        return f"group:{group}" if group is not None else f"input:{self.key}"
+        return f"group:{group}" if group is not None else input_name(self.key)
 
 
 def split(
@@ -181,7 +186,7 @@ def _pin(items: Sequence[_Placed], pins: Mapping[str, Split], has_eval: bool) ->
     """Rows of earlier runs keep their side; a new row follows the old rows that share its key."""
     by_key: dict[str, Split] = {}
     for item in items:
-        side = pins.get(item.example.row_id)
+        side = pins.get(item.example.row_id) or pins.get(input_name(item.key))
         if side is None:
             continue
         known = by_key.setdefault(item.split_key, side)
@@ -189,7 +194,11 @@ def _pin(items: Sequence[_Placed], pins: Mapping[str, Split], has_eval: bool) ->
         if _RANK[side] < _RANK[known]:
             by_key[item.split_key] = side
     for item in items:
-        found = pins.get(item.example.row_id) or by_key.get(item.split_key)
+        found = (
+            pins.get(item.example.row_id)
+            or pins.get(input_name(item.key))
+            or by_key.get(item.split_key)
+        )
         if found is None:
             continue
         item.cut = False

@@ -25,6 +25,7 @@ from fettle.models.forward import (
     token_losses,
     unwrapped,
 )
+from fettle.models.machine import out_of_memory
 from fettle.models.packed import plain_attention
 from fettle.records.tokens import Batch, TokenizedExample
 
@@ -221,6 +222,18 @@ def _unweighted(row: TokenizedExample) -> TokenizedExample:
     return replace(row, loss_mask=tuple(float(weight > 0) for weight in row.loss_mask))
 
 
+def _in_memory(batch: Batch, of_batch: Callable[[Batch], Sequence[T]]) -> list[T]:
+    """The values of a batch, in two halves where the whole does not fit into memory."""
+    try:
+        return list(of_batch(batch))
+    except (RuntimeError, MemoryError) as error:
+        if len(batch.rows) == 1 or not out_of_memory(error):
+            raise
+    half = len(batch.rows) // 2
+    first, second = Batch(batch.rows[:half]), Batch(batch.rows[half:])
+    return [*_in_memory(first, of_batch), *_in_memory(second, of_batch)]
+
+
 def _for_rows(
     model: torch.nn.Module,
     rows: Sequence[TokenizedExample],
@@ -231,6 +244,6 @@ def _for_rows(
     values: dict[int, T] = {}
     with inference(model):
         for batch in evaluation_batches(rows, micro_batch_tokens):
-            for row, value in zip(batch.rows, of_batch(batch), strict=True):
+            for row, value in zip(batch.rows, _in_memory(batch, of_batch), strict=True):
                 values[id(row)] = value  # batches hold the very objects, whatever their ids say
     return [values[id(row)] for row in rows]

@@ -240,10 +240,12 @@ def _head_losses(head: torch.nn.Module, hidden_NH: Tensor, target_N: Tensor) -> 
     parts = zip(hidden_NH.split(HEAD_ROWS), target_N.split(HEAD_ROWS), strict=True)
     if not torch.is_grad_enabled():
         return torch.cat([part(hidden, target) for hidden, target in parts])
-    # Without recomputing, backward would keep the logits of all parts.
+    # Without recomputing, backward would keep the logits of all parts. An adapter on the head may
+    # drop: the second time the same.
+    draws = any(isinstance(item, torch.nn.Dropout) for item in head.modules())
     return torch.cat(
         [
-            checkpoint(part, hidden, target, use_reentrant=False, preserve_rng_state=False)
+            checkpoint(part, hidden, target, use_reentrant=False, preserve_rng_state=draws)
             for hidden, target in parts
         ]
     )

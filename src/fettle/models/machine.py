@@ -10,6 +10,8 @@ import os
 import platform
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +94,17 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Compute with so many threads inside; sums depend on their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether torch or Python says with this error that memory is short.
 
@@ -100,7 +113,7 @@ def out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    words = ("allocate memory", "not enough memory", "out of memory", "bad_alloc")
+    words = ("allocate memory", "not enough memory", "out of memory", "bad_alloc", "ALLOC_FAILED")
     return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 

@@ -118,10 +118,20 @@ def shared_by_all(model: torch.nn.Module, rows: Sequence[TokenizedExample]) -> i
 def has_dropout(model: torch.nn.Module) -> bool:
     """Whether anything is dropped at random in training: in a layer, an adapter or attention."""
     layers = any(isinstance(part, torch.nn.Dropout) and part.p > 0 for part in model.modules())
-    return layers or any(getattr(model.config, name, 0) for name in _ATTENTION_DROPOUTS)
+    return layers or any(getattr(model.config, name, 0) for name in _DROPOUTS)
 
 
-_ATTENTION_DROPOUTS = ("attention_dropout", "attn_pdrop", "attention_probs_dropout_prob")
+# What is dropped by a function, not by a layer of its own.
+_DROPOUTS = (
+    "attention_dropout",
+    "attention_probs_dropout_prob",
+    "attn_pdrop",
+    "embd_pdrop",
+    "embedding_dropout",
+    "hidden_dropout",
+    "resid_pdrop",
+    "residual_dropout",
+)
 
 
 @contextmanager
@@ -184,10 +194,13 @@ def packed_states(
     inputs = packed_inputs(model, packed)
     if wanted_N is None:
         return model.base_model(**inputs).last_hidden_state[0]
-    wanted_N = wanted_N.to(inputs["input_ids"].device)
-    with last_block_for(model, wanted_N) as narrowed:
+    # Rows may be read at one and the same shared token: computed once, else its gradient would be
+    # counted once too often for each.
+    wanted_U, back_N = wanted_N.to(inputs["input_ids"].device).unique(return_inverse=True)
+    with last_block_for(model, wanted_U) as narrowed:
         hidden_XH = model.base_model(**inputs).last_hidden_state[0]
-    return hidden_XH if narrowed else hidden_XH.index_select(0, wanted_N)
+    hidden_UH = hidden_XH if narrowed else hidden_XH.index_select(0, wanted_U)
+    return hidden_UH.index_select(0, back_N)
 
 
 @contextmanager

@@ -35,7 +35,6 @@ PASSED_THROUGH = (
     "osf",
     "peanut",
     "psoft",
-    "pvera",
     "randlora",
     "road",
     "shira",
@@ -60,6 +59,7 @@ REFUSED = {
     "poly": "It wants a task number with every row",
     "prefix_tuning": _VIRTUAL,
     "prompt_tuning": _VIRTUAL,
+    "pvera": "It draws noise from a generator of its own, which no checkpoint can go on from",
     "shadow": "It replaces the model's own forward pass",
     "xlora": "It mixes adapters that were trained before",
 }

@@ -334,6 +334,15 @@ def _length(
     if packs and not base.packs:
         packs, reason = defaults.padding_free(base)
         picker.found[KEYS["padding_free"]] = Setting(packs, "detected", f"asked for, but {reason}")
+    shares = pick(
+        "shared_prefix",
+        train.shared_prefix,
+        lambda: defaults.shared_prefix(data, base, packs, recipe.method.dropout),
+        "default",
+    )
+    if shares and (not packs or base.kind != "decoder"):
+        shares, reason = False, "asked for, but only decoders without padding can"
+        picker.found[KEYS["shared_prefix"]] = Setting(shares, "detected", reason)
     return {
         "max_length": length,
         "overlong": pick(
@@ -342,12 +351,7 @@ def _length(
         "answers": picker.fixed("answers", train, "answers"),
         "class_weights": picker.fixed("class_weights", train, "class_weights"),
         "padding_free": packs,
-        "shared_prefix": pick(
-            "shared_prefix",
-            train.shared_prefix,
-            lambda: defaults.shared_prefix(data, base, packs, recipe.method.dropout),
-            "default",
-        ),
+        "shared_prefix": shares,
         "compile": pick("compile", train.compile, lambda: defaults.compile(machine), "default"),
         "micro_batch_tokens": pick(
             "micro_batch_tokens",

@@ -32,7 +32,7 @@ from fettle.records.facts import BaseFacts, DataFacts
 from fettle.records.rows import Example
 from fettle.records.tokens import TokenizedExample
 from fettle.stages.context import Context
-from fettle.stages.lineage import earlier_sides, run_of
+from fettle.stages.lineage import earlier_sides, run_of, without_account
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,13 @@ def read_rows(context: Context) -> Prepared:
     recipe = context.recipe
     if _is_written(context):
         return load_account(context.directory.data)
-    pins = earlier_sides(run_of(recipe.base.id))
+    earlier = run_of(recipe.base.id)
+    for run in without_account(earlier):
+        context.journal.note(
+            f"the account of the earlier run {run} is gone: rows that it trained on can't be told"
+            " from new ones, and may stand in the holdout"
+        )
+    pins = earlier_sides(earlier)
     return prepare(recipe.data, recipe.task, recipe.seed, pins)
 
 

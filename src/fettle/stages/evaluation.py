@@ -61,7 +61,7 @@ from fettle.records.run_directory import (
 from fettle.stages.context import Context
 from fettle.stages.data import Tokens
 from fettle.stages.labelled import answered, is_labelled, probed
-from fettle.stages.lineage import trained_before
+from fettle.stages.lineage import seen_among
 from fettle.train.train import TrainingResult
 
 NO_SEAL = "no seal was noted"
@@ -159,7 +159,8 @@ def evaluate_run(
         tuned_arm,
         sealed_sha256=sealed_hash(context) or NO_SEAL,
         expected_row_ids={row.row_id for row in prepared.examples["holdout"]},
-        train_row_ids={row.row_id for row in tokens.train} | trained_before(incumbent),
+        train_row_ids={row.row_id for row in tokens.train}
+        | seen_among(prepared.examples["holdout"], incumbent),
         baselines=baselines,
         holdout={
             "rows": len(prepared.examples["holdout"]),

@@ -1,16 +1,22 @@
 """The runs behind a base: what they trained on, and which side each of their rows was on.
 
-In: a base as the user named it, or an earlier run. Out: row ids. Must not know: models, how a new
-row is placed.
+In: a base as the user named it, or an earlier run. Out: names of rows: their ids, and the keys of
+their inputs, since a row whose record was changed (a column more, a label corrected) has another
+id. Must not know: models, how a new row is placed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from fettle.data.account import example_from_json
+from fettle.data.deduplicate import input_key
+from fettle.data.split import input_name
+from fettle.models.load import MERGED
 from fettle.recipe.resolve import load_facts
-from fettle.records.rows import Split
+from fettle.records.rows import Example, Split
 from fettle.records.run_directory import RunDirectory, read_jsonl
 
+SPLITS = "splits.jsonl"
 SEEN = ("train", "validation")
 """Sides whose rows decided about the weights."""
 
@@ -19,12 +25,13 @@ def run_of(base: str | None) -> Path | None:
     """The earlier run that a base's name stands for; None when it is no run.
 
     Args:
-        base: ``base.id`` of a recipe: a run directory, or the ``model/`` in one.
+        base: ``base.id`` of a recipe: a run directory, or the ``model/`` or ``merged/`` in one.
     """
     if base is None or not Path(base).expanduser().is_dir():
         return None
     path = Path(base).expanduser().resolve()
-    place = RunDirectory(path.parent if path.name == "model" else path)
+    inside = path.name in ("model", MERGED)
+    place = RunDirectory(path.parent if inside else path)
     return place.root if place.recipe.is_file() or place.verdict.is_file() else None
 
 
@@ -43,34 +50,48 @@ def runs_behind(run: Path | None) -> Iterator[RunDirectory]:
 
 
 def trained_before(run: Path | None) -> set[str]:
-    """Rows that an earlier run, and the runs before it, chose weights on."""
+    """Names of the rows that an earlier run, and the runs before it, chose weights on."""
     return {
-        row_id
-        for place in runs_behind(run)
-        for row_id, side in _sides(place).items()
-        if side in SEEN
+        name for place in runs_behind(run) for name, side in _sides(place).items() if side in SEEN
     }
 
 
+def seen_among(examples: Iterable[Example], run: Path | None) -> set[str]:
+    """Ids of those examples that an earlier run chose weights on, be it under another id."""
+    names = trained_before(run)
+    return {row.row_id for row in examples if names & {row.row_id, input_name(input_key(row))}}
+
+
+def without_account(run: Path | None) -> list[Path]:
+    """The runs behind a base whose account of rows is gone: what they saw can't be told."""
+    return [place.root for place in runs_behind(run) if not (place.data / SPLITS).is_file()]
+
+
 def earlier_sides(run: Path | None) -> dict[str, Split]:
-    """The side that each row of the earlier runs must keep.
+    """The side that each row of the earlier runs must keep, by its names.
 
     A row that any of them trained on stays out of the holdout for ever, whatever a later one made
     of it; else the newest run that knows a row decides.
     """
     sides: dict[str, Split] = {}
     for place in runs_behind(run):
-        for row_id, side in _sides(place).items():
-            kept = sides.setdefault(row_id, side)
+        for name, side in _sides(place).items():
+            kept = sides.setdefault(name, side)
             if kept == "holdout" and side in SEEN:
-                sides[row_id] = side
+                sides[name] = side
     return sides
 
 
 def _sides(place: RunDirectory) -> dict[str, Split]:
-    splits = place.data / "splits.jsonl"
+    splits, rows = place.data / SPLITS, place.data / "rows.jsonl"
     if not splits.is_file():
         return {}
-    return {
+    sides: dict[str, Split] = {
         row["row_id"]: row["split"] for row in read_jsonl(splits) if row["split"] != "quarantine"
     }
+    for record in read_jsonl(rows) if rows.is_file() else ():
+        name = input_name(input_key(example_from_json(record)))
+        # One input on two sides: what was trained on decides.
+        if sides.get(name) not in SEEN:
+            sides[name] = record["split"]
+    return sides

@@ -7,7 +7,7 @@ know: the holdout. The model is built anew for training: nothing of the probe re
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import psutil
@@ -42,6 +42,8 @@ AS_FAST = 1.05
 """A smaller micro-batch is taken when it needs at most this many times the time: it needs less
 memory."""
 FIRST_TOKENS = 128
+SMALLER = 3
+"""Tries, each with a quarter of the tokens, where a trial does not fit into memory."""
 LONGEST_EPOCH = 2000
 """Steps that are looked through for the largest micro-batch."""
 
@@ -136,9 +138,17 @@ def probe_training(
             padded=not settings.padding_free,
             shared=shared_by_all(model, tokens.train),
         )
-        rows = [row for batches in _first(steps, 64) for batch in batches for row in batch.rows]
-        bench = _Bench(model, rows, settings, steps, pad_id or 0, machine.device)
-        return _measure(bench, machine)
+        bench = _Bench(model, usual_rows(steps), settings, steps, pad_id or 0, machine.device)
+        for _ in range(SMALLER):
+            try:
+                return _measure(bench, machine)
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error) or bench.is_users("train.micro_batch_tokens"):
+                    raise
+            model.zero_grad(set_to_none=True)
+            smaller = max(FIRST_TOKENS, bench.settings.micro_batch_tokens // 4)
+            bench.settings = replace(bench.settings, micro_batch_tokens=smaller)
+        return None
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
@@ -173,6 +183,15 @@ def check_memory(needs: Estimate, machine: MachineFacts, settings: Settings) -> 
     )
 
 
+def usual_rows(steps: StepIterator) -> list[TokenizedExample]:
+    """Rows of whole steps, the most usual ones first: a step has rows of like length."""
+    found = [[row for batch in batches for row in batch.rows] for batches in _first(steps, 64)]
+    found.sort(key=lambda rows: sum(row.num_tokens for row in rows))
+    middle = len(found) // 2
+    order = sorted(range(len(found)), key=lambda index: abs(index - middle))
+    return [row for index in order for row in found[index]]
+
+
 def _measure(bench: _Bench, machine: MachineFacts) -> StepCost:
     settings = bench.settings
     dtype, threads, size = settings.dtype, settings.threads, settings.micro_batch_tokens
@@ -186,7 +205,8 @@ def _measure(bench: _Bench, machine: MachineFacts) -> StepCost:
         for count in counts
     }
     threads = min(counts, key=first.__getitem__)
-    limit = int(max(FIRST_TOKENS, min(SIZES[-1], TRIAL_SECONDS / 2 / first[threads])))
+    most = min(SIZES[-1], size)
+    limit = int(max(FIRST_TOKENS, min(most, TRIAL_SECONDS / 2 / first[threads])))
     best = bench.seconds_per_token(dtype, dtype, threads, size, limit)
     if bench.open("base.dtype"):
         # The processor's matrix products are probed already; this is the whole step.

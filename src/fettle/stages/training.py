@@ -53,7 +53,6 @@ def train_model(
         OutOfMemory: E0605.
         Interrupted, Diverged, DataError: as ``train`` says.
     """
-    torch.set_num_threads(settings.threads)
     seed_everything(settings.seed)
     pad_id = tokens.tokenizer.pad_id or 0
     model: nn.Module = load_for_task(
@@ -74,7 +73,7 @@ def train_model(
     context.journal.note(
         f"training {trainable:,} of {total:,} parameters in {settings.num_steps:,} steps"
     )
-    restart_peak()
+    restart_peak(torch.device(device))
     started = time.monotonic()
     with context.stop.wait():
         with memory_errors(settings):
@@ -90,7 +89,10 @@ def train_model(
                 stop_requested=lambda: context.stop.requested,
                 flush=context.journal.flush,
             )
-        used = {"memory_bytes": peak_bytes(), "training_seconds": time.monotonic() - started}
+        used = {
+            "memory_bytes": peak_bytes(torch.device(device)),
+            "training_seconds": time.monotonic() - started,
+        }
         context.journal.emit("used", used)
         model.eval()
         save_model(

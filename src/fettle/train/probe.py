@@ -7,7 +7,7 @@ recipes, files, what is done with the figures. The model is spoilt afterwards: i
 import gc
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import psutil
@@ -86,9 +86,7 @@ def step_peak(
     """
     gc.collect()
     device = device_of(model)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    restart_peak()
+    restart_peak(device)
     with autocast():
         loss = objective(model, batch, pad_id)
     loss.sum.backward()
@@ -99,20 +97,24 @@ def step_peak(
     optimizer.step()
     _wait(model)
     seconds = time.perf_counter() - started
-    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_bytes()
+    peak = peak_bytes(device)
     model.zero_grad(set_to_none=True)
     return peak, seconds
 
 
-def restart_peak() -> None:
-    """Forget the highest use of memory so far, where the system allows it (Linux)."""
-    if _PEAK.exists():
+def restart_peak(device: torch.device) -> None:
+    """Forget the highest use of memory so far, where the system allows it (CUDA, Linux)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with suppress(OSError):  # elsewhere, and where a container forbids it, the peak is that so far
         _PEAK.write_text("5", encoding="ascii")
 
 
-def peak_bytes() -> int:
-    """Highest resident memory of this process since ``restart_peak``; elsewhere than on Linux
-    what it uses now."""
+def peak_bytes(device: torch.device) -> int:
+    """Highest use of memory since ``restart_peak``: on CUDA of the device by torch, else the
+    resident memory of this process; elsewhere than on Linux what it uses now."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
     if _STATUS.is_file():
         for line in _STATUS.read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("VmHWM:"):
