@@ -64,7 +64,7 @@ check: lint  ## the fast lane: lint and the quick tests (under 3 minutes)
 	$(BIN)/python -m pytest $(FAST) -m "not slow" -n logical
 
 test: lint  ## everything that `make check` does, and every other test
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests -n logical
 
 bench: $(READY)  ## all benchmarks, within two hours; tables on stdout, JSON in bench/results/
 	@for script in $$(find bench -maxdepth 1 -name '*.py' ! -name '_*' ! -name side_by_side.py | sort); \
