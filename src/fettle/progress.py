@@ -234,7 +234,7 @@ def _settings(values: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def estimate_line(needs: Mapping[str, Any]) -> str:
     """Memory and time that training will take."""
     return (
-        f"needs {needs['memory_bytes'] / 2**30:.1f} GiB of memory; training takes about"
+        f"needs at least {needs['memory_bytes'] / 2**30:.1f} GiB of memory; training takes about"
         f" {duration(needs['training_seconds'])}, unless it stops early"
         + (" (before anything is compiled)" if needs["compile"] else "")
     )
