@@ -1,1 +1,8 @@
 """Pretrained models: found, checked, loaded, adapted, run forward and saved. Needs torch."""
+
+import os
+
+# oneDNN keeps every matrix product that it prepared, with its scratch memory, 1,024 of them.
+# Without padding each step has a number of tokens of its own, and a small model came to twice the
+# memory (docs/concepts/tried.md). It is read at the first product, so here is early enough.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
