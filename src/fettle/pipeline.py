@@ -3,6 +3,7 @@
     read      read, understand, check and split the rows
     base      find it, read its facts                                  (no weights are loaded)
     data      token ids under the base's tokenizer      -> data/
+    probe     a few real micro-batches: time, memory, dtype, threads
     resolve   every "auto" to a value with a reason     -> recipe.resolved.yaml, environment.json
     plan      metric, test, rows, baselines, sealed     -> plan.json
     train     own loop, best checkpoint by validation   -> checkpoints/, model/

@@ -31,6 +31,10 @@ from fettle.records.tokens import Batch, TokenizedExample
 
 OWN = (4, 1, 9, 4, 2)
 SHARED = 8
+NO_DROPOUT = {
+    "gpt2": {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0},
+    "starcoder2": {"attention_dropout": 0.0, "embedding_dropout": 0.0, "residual_dropout": 0.0},
+}
 DECODERS = [case for case in CASES if ARCHITECTURES[case[0]].kind == "decoder"]
 
 
@@ -60,15 +64,12 @@ def alone(model: torch.nn.Module, task: str, batch: Batch) -> Result:
 def test_once_is_the_same_as_with_each_row(
     tmp_path: Path, model_type: str, task: str, trained_prefix: bool
 ) -> None:
-    dropouts = {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0}
-    model = toy(tmp_path, model_type, task, **(dropouts if model_type == "gpt2" else {}))
+    model = toy(tmp_path, model_type, task, **NO_DROPOUT.get(model_type, {}))
     batch = Batch(rows(trained_prefix))
     expected = alone(model, task, batch)
     pooled_before = pooled(model, batch, PAD)
     assert use_padding_free(model, share_prefix=True)
-    if has_dropout(model):
-        assert not shares_prefix(model)
-        pytest.skip(f"{model_type} has dropout by default: it does not share")
+    assert not has_dropout(model)
     assert shares_prefix(model)
     assert_same(compute(model, task, [batch]), expected)
     torch.testing.assert_close(pooled(model, batch, PAD), pooled_before)
