@@ -17,16 +17,15 @@ from torch import nn
 from fettle.data.account import Prepared
 from fettle.data.batches import StepIterator
 from fettle.errors import OutOfMemory
-from fettle.models.adapters import apply_method
-from fettle.models.forward import autocast, unwrapped
-from fettle.models.load import load_for_task
+from fettle.models.forward import autocast
 from fettle.models.machine import out_of_memory, seed_everything
-from fettle.models.packed import shared_by_all, use_padding_free
+from fettle.models.packed import shared_by_all
 from fettle.recipe.estimate import Estimate
 from fettle.recipe.resolve import Settings
 from fettle.records.facts import BaseFacts, MachineFacts, StepCost
 from fettle.records.tokens import Batch, TokenizedExample
 from fettle.stages.data import Tokens
+from fettle.stages.training import trainable_model
 from fettle.train.objectives import OBJECTIVES
 from fettle.train.optimizer import make_optimizer
 from fettle.train.probe import Autocast, look_seconds, step_peak, training_seconds
@@ -123,13 +122,7 @@ def probe_training(
     seed_everything(settings.seed)
     pad_id = tokens.tokenizer.pad_id
     try:
-        model: nn.Module = load_for_task(
-            base, prepared.task, prepared.labels, pad_id, multi_label=prepared.multi_label
-        )
-        model = apply_method(model, prepared.task, settings, base)
-        if settings.padding_free:
-            use_padding_free(unwrapped(model), settings.shared_prefix)
-        model.to(machine.device).train()
+        model = trainable_model(settings, base, prepared, pad_id).to(machine.device).train()
         steps = StepIterator(
             tokens.train,
             settings.batch_size,

@@ -55,19 +55,9 @@ def train_model(
     """
     seed_everything(settings.seed)
     pad_id = tokens.tokenizer.pad_id or 0
-    model: nn.Module = load_for_task(
-        base,
-        prepared.task,
-        prepared.labels,
-        tokens.tokenizer.pad_id,
-        multi_label=prepared.multi_label,
-    )
-    model = apply_method(model, prepared.task, settings, base)
-    if settings.padding_free:
-        use_padding_free(unwrapped(model), settings.shared_prefix)
+    model = trainable_model(settings, base, prepared, tokens.tokenizer.pad_id).to(device)
     if settings.compile:
         compile_blocks(unwrapped(model), base.id)
-    model.to(device)
     trainable, total = count_parameters(model)
     _reserve_disk(context, trainable, trainable if isinstance(model, PeftModel) else total)
     context.journal.note(
@@ -103,6 +93,26 @@ def train_model(
             _meta(settings, base, prepared, tokens, result),
         )
     return result
+
+
+def trainable_model(
+    settings: Settings, base: BaseFacts, prepared: Prepared, pad_id: int | None
+) -> nn.Module:
+    """The base with the task's head, ready for an optimizer, as it is probed and as it is trained.
+
+    Args:
+        settings: method, and how rows are computed.
+        base: the base.
+        prepared: task and labels.
+        pad_id: the tokenizer's own.
+    """
+    model: nn.Module = load_for_task(
+        base, prepared.task, prepared.labels, pad_id, multi_label=prepared.multi_label
+    )
+    model = apply_method(model, prepared.task, settings, base)
+    if settings.padding_free:
+        use_padding_free(unwrapped(model), settings.shared_prefix)
+    return model
 
 
 @contextmanager
