@@ -147,7 +147,9 @@ def test_steps_equal_plain_peft_and_torch(task: str, variant: str) -> None:
     expected = trained(stock)
     assert trained(mine).keys() == expected.keys()
     for name, tensor in trained(mine).items():
-        torch.testing.assert_close(tensor, expected[name], atol=1e-7, rtol=1e-6, msg=name)
+        # A step moves a weight by up to 1e-3. The head's gradient is summed in another order than
+        # torch's, and AdamW makes of a small gradient's rounding a part of that step.
+        torch.testing.assert_close(tensor, expected[name], atol=5e-7, rtol=1e-6, msg=name)
         assert not torch.equal(tensor, before[name]), f"{name} was not trained"
 
 

@@ -13,6 +13,7 @@ vocabulary, N selected tokens.
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import NamedTuple
 
 import torch
 from peft import PeftModel
@@ -22,6 +23,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import Cache, PreTrainedModel
 
 from fettle.models.catalog import ARCHITECTURES
+from fettle.models.head_losses import fits, summed_loss
 from fettle.models.heads import in_batch_order, packed_class_logits, row_means
 from fettle.models.packed import (
     is_padding_free,
@@ -92,27 +94,32 @@ def token_losses(model: torch.nn.Module, batch: Batch, pad_id: int) -> tuple[Ten
         Sum of losses [B] in nats, each times its target's weight, and sum of the weights [B]; both
         float32.
     """
-    plain = unwrapped(model)
-    if is_padding_free(plain):
-        return _packed_token_losses(plain, batch)
-    inputs = pad(batch, pad_id, device_of(plain))
-    mask_BT = torch.zeros(inputs["input_ids"].shape)
-    for index, row in enumerate(batch.rows):
-        mask_BT[index, : row.num_tokens] = torch.tensor(row.loss_mask, dtype=torch.float32)
-    mask_BT = mask_BT.to(inputs["input_ids"].device)
-    # Row b, position t predicts the token at t + 1.
-    row_N, position_N = mask_BT[:, 1:].nonzero(as_tuple=True)
-    weight_N = mask_BT[row_N, position_N + 1]
-    target_N = inputs["input_ids"][row_N, position_N + 1]
-    if ARCHITECTURES[plain.config.model_type].plain_head:
-        hidden_BTH = plain.base_model(**inputs, use_cache=False).last_hidden_state
-        hidden_NH = hidden_BTH[row_N, position_N]
-        loss_N = _head_losses(plain.get_output_embeddings(), hidden_NH, target_N)
-    else:
-        logits_BTV = plain(**inputs, use_cache=False).logits
-        loss_N = _losses(logits_BTV[row_N, position_N], target_N)
-    sums_B = loss_N.new_zeros(len(batch.rows)).index_add(0, row_N, loss_N * weight_N)
-    return sums_B, mask_BT[:, 1:].sum(dim=1)
+    scored = _scored(unwrapped(model), batch, pad_id)
+    loss_N = scored.losses()
+    empty_B = loss_N.new_zeros(len(batch.rows))
+    sums_B = empty_B.index_add(0, scored.row_N, loss_N * scored.weight_N)
+    return sums_B, empty_B.index_add(0, scored.row_N, scored.weight_N)
+
+
+def token_loss_sum(model: torch.nn.Module, batch: Batch, pad_id: int) -> Tensor:
+    """The losses of ``token_losses``, each times its row's weight, in one sum to be trained on.
+
+    Where the head is a plain matrix, its gradient is taken chunk by chunk, without keeping logits.
+
+    Args:
+        model: a causal language model.
+        batch: B rows with loss masks.
+        pad_id: see ``pad``.
+
+    Returns:
+        Scalar, float32; it can be differentiated once.
+    """
+    scored = _scored(unwrapped(model), batch, pad_id)
+    rows_B = scored.weight_N.new_tensor([row.weight for row in batch.rows])
+    weight_N = scored.weight_N * rows_B[scored.row_N]
+    if scored.head is not None and fits(scored.head):
+        return summed_loss(scored.head, scored.states_NX, scored.target_N, weight_N)
+    return (scored.losses() * weight_N).sum()
 
 
 def pooled(model: torch.nn.Module, batch: Batch, pad_id: int) -> Tensor:
@@ -190,8 +197,50 @@ def autocast(dtype: str, device: str = "cpu") -> Iterator[None]:
         yield
 
 
-def _packed_token_losses(plain: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
-    """``token_losses`` of a model that was switched over."""
+class _Scored(NamedTuple):
+    """The tokens of a batch that are trained on, N of them, and what predicts them."""
+
+    head: torch.nn.Module | None
+    """None: ``states_NX`` are logits already."""
+    states_NX: Tensor
+    target_N: Tensor
+    row_N: Tensor
+    """Place in the batch."""
+    weight_N: Tensor
+
+    def losses(self) -> Tensor:
+        """Losses [N]."""
+        if self.head is None:
+            return _losses(self.states_NX, self.target_N)
+        return _head_losses(self.head, self.states_NX, self.target_N)
+
+
+def _scored(plain: PreTrainedModel, batch: Batch, pad_id: int) -> _Scored:
+    if is_padding_free(plain):
+        return _scored_in_line(plain, batch)
+    inputs = pad(batch, pad_id, device_of(plain))
+    mask_BT = torch.zeros(inputs["input_ids"].shape)
+    for index, row in enumerate(batch.rows):
+        mask_BT[index, : row.num_tokens] = torch.tensor(row.loss_mask, dtype=torch.float32)
+    mask_BT = mask_BT.to(inputs["input_ids"].device)
+    # Row b, position t predicts the token at t + 1.
+    row_N, position_N = mask_BT[:, 1:].nonzero(as_tuple=True)
+    if ARCHITECTURES[plain.config.model_type].plain_head:
+        head = plain.get_output_embeddings()
+        states_BTX = plain.base_model(**inputs, use_cache=False).last_hidden_state
+    else:
+        head, states_BTX = None, plain(**inputs, use_cache=False).logits
+    return _Scored(
+        head,
+        states_BTX[row_N, position_N],
+        inputs["input_ids"][row_N, position_N + 1],
+        row_N,
+        mask_BT[row_N, position_N + 1],
+    )
+
+
+def _scored_in_line(plain: PreTrainedModel, batch: Batch) -> _Scored:
+    """The same of a model that was switched over."""
     packed = pack_rows(batch, shares_prefix(plain))
     # Every token of every row, the shared ones with each row: S of them.
     weight_S = torch.tensor(
@@ -206,27 +255,25 @@ def _packed_token_losses(plain: PreTrainedModel, batch: Batch) -> tuple[Tensor, 
     id_S = torch.tensor([token for row in packed.rows for token in row.input_ids])
     inputs = packed_inputs(plain, packed)
     device = inputs["input_ids"].device
-    target_N = id_S[place_N].to(device)
     shared, before_N = packed.num_shared, token_S[place_N] - 1
     start_N = torch.tensor(packed.starts).repeat_interleave(lengths)[place_N]
     line_N = torch.where(before_N < shared, before_N, start_N + before_N - shared).to(device)
     # A shared token may stand before targets of several rows: it is computed once.
     line_U, use_N = line_N.unique(return_inverse=True) if shared else (line_N, None)
     if ARCHITECTURES[plain.config.model_type].plain_head:
-        hidden_NH = _used(packed_states(plain, packed, line_U), use_N)
-        loss_N = _head_losses(plain.get_output_embeddings(), hidden_NH, target_N)
+        head = plain.get_output_embeddings()
+        states_UX = packed_states(plain, packed, line_U)
     else:
+        head = None
         with last_block_for(plain, line_U):
-            logits_UV = plain(**inputs, logits_to_keep=line_U).logits[0]
-        loss_N = _losses(_used(logits_UV, use_N), target_N)
-    row_N, weight_N = row_N.to(device), weight_S[place_N].to(device)
-    empty_B = loss_N.new_zeros(len(batch.rows))
-    sums_B = empty_B.index_add(0, row_N, loss_N * weight_N)
-    return sums_B, empty_B.index_add(0, row_N, weight_N)
-
-
-def _used(values_UX: Tensor, use_N: Tensor | None) -> Tensor:
-    return values_UX if use_N is None else values_UX.index_select(0, use_N)
+            states_UX = plain(**inputs, logits_to_keep=line_U).logits[0]
+    return _Scored(
+        head,
+        states_UX if use_N is None else states_UX.index_select(0, use_N),
+        id_S[place_N].to(device),
+        row_N.to(device),
+        weight_S[place_N].to(device),
+    )
 
 
 def _head_losses(head: torch.nn.Module, hidden_NH: Tensor, target_N: Tensor) -> Tensor:
