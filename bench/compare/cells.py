@@ -179,7 +179,10 @@ _GRID = [
     Cell(SMALL, "lora", "natural", "trl", "tuned"),
     Cell(SMALL, "full", "natural", "trl", "tuned"),
     Cell(SMALL, "lora", "prefix", "trl", "tuned", steps=1, warmup=0),
-    Cell(SMALL, "lora", "natural", "trl", "defaults", batch_size=8, dtype="auto"),
+    # One step: without tuning it takes minutes.
+    Cell(
+        SMALL, "lora", "natural", "trl", "defaults", steps=1, warmup=0, batch_size=8, dtype="auto"
+    ),
     Cell(SMALL, "lora", "completion", "trl", "tuned"),
     Cell(SMALL, "full", "completion", "trl", "tuned"),
     Cell("minilm", "full", "banking77", "trainer", "tuned", steps=60, warmup=10),
