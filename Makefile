@@ -67,10 +67,12 @@ test: lint  ## everything that `make check` does, and every other test
 	$(BIN)/python -m pytest tests -n logical
 
 bench: $(READY)  ## all benchmarks, within two hours; tables on stdout, JSON in bench/results/
-	@for script in $$(find bench -maxdepth 1 -name '*.py' ! -name '_*' ! -name side_by_side.py | sort); \
+	@for script in $$(find bench -maxdepth 1 -name '*.py' ! -name '_*' ! -name side_by_side.py ! -name gpu.py | sort); \
 	do echo "== $$script"; $(BIN)/python "$$script"; done
 	@echo "== bench/side_by_side.py"
 	$(BIN)/python -m bench.side_by_side
+	@echo "== bench/gpu.py"
+	$(BIN)/python -m bench.gpu
 
 lock: $(READY)  ## compile requirements.lock anew from pyproject.toml (needs the network)
 	@work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \

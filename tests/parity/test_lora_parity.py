@@ -115,13 +115,24 @@ def trained(model: PeftModel) -> dict[str, torch.Tensor]:
     return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
 
 
+def with_signs_of(expected: torch.Tensor, name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """A pair of singular vectors keeps its product when both change their sign."""
+    if "lora_" not in name:
+        return tensor
+    return tensor * (tensor * expected).sum(dim=int("lora_A" in name), keepdim=True).sign()
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_beginning_is_pefts(variant: str) -> None:
     mine, stock = both("chat", variant)
     expected = stock.state_dict()
     assert mine.state_dict().keys() == expected.keys()
+    # peft decomposes in float32, whose rounding small gaps between singular values scale up; ours
+    # are held against float64 in tests/unit/test_models_initial.py.
+    near = 1e-5 if variant == "pissa" else 1e-6
     for name, tensor in mine.state_dict().items():
-        torch.testing.assert_close(tensor, expected[name], atol=1e-6, rtol=1e-6, msg=name)
+        found = with_signs_of(expected[name], name, tensor) if variant == "pissa" else tensor
+        torch.testing.assert_close(found, expected[name], atol=near, rtol=1e-6, msg=name)
     config = mine.peft_config["default"]
     for field in ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern"):
         assert getattr(config, field) == getattr(stock.peft_config["default"], field)
@@ -136,6 +147,8 @@ def test_the_beginning_is_pefts(variant: str) -> None:
 )
 def test_steps_equal_plain_peft_and_torch(task: str, variant: str) -> None:
     mine, stock = both(task, variant)
+    if variant == "pissa":  # both beginnings are right, but not equal: see above
+        mine.load_state_dict(stock.state_dict())
     before = {name: tensor.clone() for name, tensor in trained(mine).items()}
     decayed = [p for p in stock.parameters() if p.requires_grad and p.ndim >= 2]
     others = [p for p in stock.parameters() if p.requires_grad and p.ndim < 2]

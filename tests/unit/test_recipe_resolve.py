@@ -53,7 +53,7 @@ USER: dict[str, dict[str, Any]] = {
         "layers": 3,
         "rank": 4,
         "alpha": 5.0,
-        "dropout": 0.1,
+        "dropout": 0.0,  # any would rule out the shared prefix below
         "target_modules": ["q"],
         "rslora": True,
         "dora": True,
@@ -69,6 +69,7 @@ USER: dict[str, dict[str, Any]] = {
         "epochs": 2.125,  # 17 steps: 24 rows in batches of 3
         "max_steps": 17,
         "schedule": "cosine",
+        "optimizer": "muon",
         "warmup_fraction": 0.3,
         "weight_decay": 0.0,
         "max_gradient_norm": 2.0,
@@ -215,3 +216,33 @@ def test_sizes_are_sane_for_any_number_of_rows(task: str, rows: int) -> None:
     every, reason = defaults.evaluate_every(steps, -(-rows // size))
     assert 1 <= every <= max(1, min(500, steps))
     assert str(-(-steps // every)) in reason
+
+
+def test_a_prefix_is_shared_only_where_the_engine_does_it() -> None:
+    """The resolved recipe says what happens, and why."""
+    data = replace(data_facts(), shared_tokens=16, train_tokens=600)
+    plain = replace(BASE, packs=True)
+    drops = replace(plain, dropout="resid_pdrop 0.1")
+    assert resolved(data, plain).shared_prefix
+    cases = {
+        "base's own dropout (resid_pdrop 0.1)": resolved(data, drops),
+        "method.dropout": resolved(data, plain, method={"dropout": 0.1}),
+        "only decoders": resolved(data, BASE),
+    }
+    asked = {"shared_prefix": True}
+    cases |= {
+        "asked for, but the base's own dropout": resolved(data, drops, train=asked),
+        "asked for, but method.dropout": resolved(
+            data, plain, method={"dropout": 0.1}, train=asked
+        ),
+        "asked for, but only decoders": resolved(data, BASE, train=asked),
+    }
+    for reason, settings in cases.items():
+        assert not settings.shared_prefix
+        assert reason in settings.settings["train.shared_prefix"].reason
+
+
+def test_a_plan_with_compiling_says_what_its_estimates_leave_out() -> None:
+    found = resolved(train={"compile": True}).settings["train.compile"]
+    assert (found.value, found.source) == (True, "user")
+    assert "estimates of time and memory are those without it" in found.reason

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from tests.tiny import tiny_rows, tiny_tokenizer
 from tests.train_fixture import BASE
 
@@ -32,6 +33,34 @@ def test_every_new_model_is_a_look(tmp_path: Path) -> None:
     assert count_look(one, "holdout", "trained again") == 3
     assert len(ledger(tmp_path)) == 4
     assert {row["schema"] for row in ledger(tmp_path)} == {1}
+
+
+def test_what_a_killed_writer_left_beside_the_ledger_is_removed(tmp_path: Path) -> None:
+    place = tmp_path / ".fettle"
+    place.mkdir()
+    (place / ".looks.jsonl.tmp-0badcafe").write_text("half a li")
+    (place / "notes.txt").write_text("the user's own")
+    assert count_look(tmp_path / "runs" / "one", "holdout", "a") == 1
+    assert sorted(path.name for path in place.iterdir() if path.suffix != ".lock") == [
+        "looks.jsonl",
+        "notes.txt",
+    ]
+
+
+def test_a_writer_that_has_the_lock_is_left_alone(tmp_path: Path) -> None:
+    place = tmp_path / ".fettle"
+    place.mkdir()
+    half = place / ".looks.jsonl.tmp-0badcafe"
+    half.write_text("half a li")
+    with FileLock(str(place / "looks.lock")):
+        other = threading.Thread(target=count_look, args=(tmp_path / "one", "holdout", "a"))
+        other.start()
+        other.join(0.3)
+        assert other.is_alive()
+        assert half.exists()
+    other.join()
+    assert not half.exists()
+    assert len(ledger(tmp_path)) == 1
 
 
 def test_another_folder_below_the_same_project_does_not_reset_it(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext as _nothing
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -59,7 +60,16 @@ def test_the_rules_take_what_the_probe_found() -> None:
     assert (users.dtype, users.micro_batch_tokens) == ("bfloat16", 99)
 
 
-def test_everything_open_is_tried_and_the_position_is_left() -> None:
+def without_haste(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is, everything is tried, on all the rows."""
+    for name in ("SECONDS", "TRIAL_SECONDS", "THREAD_SECONDS"):
+        monkeypatch.setattr(probing, name, 1e9)
+
+
+def test_everything_open_is_tried_and_the_position_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    without_haste(monkeypatch)
     on_bench = bench(resolved(machine=FAST_HALF))
     before = on_bench.steps.state()
     cost = probing._measure(on_bench, FAST_HALF)
@@ -116,3 +126,108 @@ def test_a_run_that_does_not_fit_is_refused_with_both_figures() -> None:
     assert (caught.value.code, caught.value.exit_code) == ("E0608", 5)
     assert "method.type=lora" in caught.value.hint
     probing.check_memory(Estimate(1, 1.0, 1.0), MACHINE, resolved())
+
+
+def test_threads_are_chosen_on_a_micro_batch_as_the_run_has_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Several threads lose on few tokens and win on many: what counts is the run's own size."""
+    spent: list[tuple[int, int]] = []
+
+    def timed(model: nn.Module, objective: Any, batches: Any, *rest: Any) -> float:
+        tokens = sum(batch.num_tokens for batch in batches)
+        spent.append((torch.get_num_threads(), tokens))
+        waiting = 0.08 if torch.get_num_threads() > 1 else 0.0
+        return waiting + tokens * 1e-3 / torch.get_num_threads()
+
+    monkeypatch.setattr(probing, "training_seconds", timed)
+    asked = resolved(machine=FAST_HALF, train={"micro_batch_tokens": 512})
+    on_bench = bench(asked)
+    before = torch.get_num_threads()
+    try:
+        cost = probing._measure(on_bench, FAST_HALF)
+    finally:
+        torch.set_num_threads(before)
+    trials = [(threads, tokens) for threads, tokens in spent if tokens > probing.FIRST_TOKENS]
+    assert cost.threads == 2
+    assert cost.seconds_per_token < 1e-3
+    assert {threads for threads, _ in trials} == {1, 2}
+    # All that the rows have, because two seconds allow more.
+    assert {tokens for _, tokens in trials} == {sum(row.num_tokens for row in on_bench.rows)}
+    assert cost.speeds["2 threads"] > cost.speeds["1 thread"]
+    # Two rounds of each: about two seconds, had they been spent.
+    seconds = [tokens * 1e-3 / threads + 0.08 * (threads > 1) for threads, tokens in trials[:2]]
+    assert 2 * sum(seconds) <= probing.THREAD_SECONDS
+
+
+class _NoRoom:
+    """An objective for which only so many tokens fit into memory."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.largest = 0
+
+    def __call__(self, model: nn.Module, batch: Batch, pad_id: int) -> LossSum:
+        if batch.num_tokens > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        self.largest = max(self.largest, batch.num_tokens)
+        return OBJECTIVES["text"](model, batch, pad_id)
+
+
+def probed(
+    monkeypatch: pytest.MonkeyPatch, most: int, **sections: Any
+) -> tuple[StepCost | None, int]:
+    """What the probe finds, and the largest micro-batch that it ran."""
+    without_haste(monkeypatch)
+    room = _NoRoom(most)
+    monkeypatch.setitem(OBJECTIVES, "chat", room)
+    monkeypatch.setattr(probing, "trainable_model", lambda *_: decoder())
+    # The probe reads no more of the earlier stages than this.
+    tokens = SimpleNamespace(tokenizer=SimpleNamespace(pad_id=PAD), train=chat_rows(96))
+    settings = resolved(**sections)
+    prepared: Any = SimpleNamespace(task="chat", labels=(), multi_label=False)
+    return probing.probe_training(settings, BASE, prepared, tokens, MACHINE), room.largest
+
+
+def test_where_memory_is_short_the_probe_goes_on_with_smaller_micro_batches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    roomy, largest = probed(monkeypatch, 10_000)
+    assert roomy is not None
+    assert largest > 1000
+    tight, largest = probed(monkeypatch, 500)
+    assert tight is not None
+    assert 128 < largest <= 512
+    assert tight.micro_batch_tokens <= 512
+    # A size that the user gave is not changed: training says what does not fit.
+    assert probed(monkeypatch, 500, train={"micro_batch_tokens": 8192})[0] is None
+
+
+def test_where_not_even_a_small_one_fits_there_is_no_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    assert probed(monkeypatch, 0)[0] is None
+    assert torch.get_num_threads() == before
+
+
+def test_another_error_is_not_taken_for_a_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> nn.Module:
+        raise RuntimeError("shapes do not match")
+
+    probed(monkeypatch, 10_000)
+    monkeypatch.setattr(probing, "trainable_model", broken)
+    tokens: Any = SimpleNamespace(tokenizer=SimpleNamespace(pad_id=PAD), train=chat_rows(24))
+    with pytest.raises(RuntimeError, match="shapes"):
+        probing.probe_training(resolved(), BASE, SimpleNamespace(task="chat"), tokens, MACHINE)
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_measured_step_that_does_not_fit_is_refused_before_training(method: str) -> None:
+    """From the probe's own figure to E0608, as the pipeline puts them together."""
+    settings = resolved(method={"type": method}, train={"micro_batch_tokens": 1024})
+    far = replace(COST, memory_bytes=2**50)
+    with pytest.raises(OutOfMemory) as caught:
+        probing.check_memory(estimate(settings, data_facts(), far), MACHINE, settings)
+    assert (caught.value.code, caught.value.exit_code) == ("E0608", 5)
+    assert "1048576.0 GiB" in str(caught.value)
+    assert "train.micro_batch_tokens=256" in caught.value.hint
+    assert ("method.type=lora" in caught.value.hint) == (method == "full")

@@ -1,4 +1,4 @@
-"""The verdict's headline and figures as text.
+"""The verdict's headline and figures as text, and the names of metrics for people.
 
 In: a comparison. Out: one line. Must not know: how it was computed, HTML.
 """
@@ -11,6 +11,26 @@ from fettle.metrics.metric import Metric
 from fettle.records.outcomes import BaselineResult, Comparison, VerdictWord
 
 MINUS = "−"
+
+TITLES = {
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "macro_f1": "macro F1",
+    "mae": "mean absolute error",
+    "micro_f1": "micro F1",
+    "pearson": "Pearson correlation",
+    "rmse": "root mean squared error",
+    "rouge_l": "ROUGE-L",
+    "spearman": "Spearman correlation",
+}
+"""Where the key with spaces for underscores is not the name."""
+
+
+def metric_title(metric: str) -> str:
+    """A metric's name for a person: "macro_f1" is "macro F1", parameters in brackets."""
+    name, _, parameters = metric.partition(":")
+    title = TITLES.get(name, name.replace("_", " "))
+    return f"{title} ({parameters})" if parameters else title
 
 
 def headline(word: VerdictWord, found: Comparison, notes: Sequence[str] = ()) -> str:
@@ -36,8 +56,9 @@ def headline(word: VerdictWord, found: Comparison, notes: Sequence[str] = ()) ->
     if found.clusters is not None:
         figures.append(f"{found.clusters:,} groups")
     line = (
-        f"{word.upper().replace('_', ' ')}  {found.metric} {value_text(metric, found.base)} → "
-        f"{value_text(metric, found.tuned)} ({', '.join(figures)})"
+        f"{word.upper().replace('_', ' ')}  {metric_title(found.metric)} "
+        f"{value_text(metric, found.base)} → {value_text(metric, found.tuned)}"
+        f" ({', '.join(figures)})"
     )
     return "; ".join([line, *notes])
 
@@ -94,7 +115,7 @@ def baseline_note(found: BaselineResult, alpha: float, n: int) -> str | None:
     """
     metric = find_metric(found.metric)
     gain = found.difference_to_tuned if metric.higher_is_better else -found.difference_to_tuned
-    shown = f"{found.name} ({found.metric} {value_text(metric, found.value)}"
+    shown = f"{found.name} ({metric_title(found.metric)} {value_text(metric, found.value)}"
     if found.n < n:
         shown += f" on {found.n:,} rows"
     if gain <= 0.0:

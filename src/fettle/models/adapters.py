@@ -18,6 +18,7 @@ from fettle.errors import RecipeError
 from fettle.models.initial import begin_at_base
 from fettle.models.last_blocks import train_last_blocks
 from fettle.models.load import ON_TOP, Task
+from fettle.models.lora_layer import use_fused_layers
 from fettle.models.quiet import quiet
 from fettle.models.targets import (
     body_linears,
@@ -161,6 +162,7 @@ def apply_lora(
         rank_pattern=dict(rank_pattern or {}),
         alpha_pattern=dict(alpha_pattern or {}),
     )
+    use_fused_layers(config, model)
     adapted = _adapted(model, config, "lora", base)
     if init in ("pissa", "olora"):
         begin_at_base(adapted, init)

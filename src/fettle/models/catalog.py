@@ -13,7 +13,21 @@ from pathlib import Path
 from typing import Literal
 
 STARTER = "starter"
+RANDOM = "random:"
+"""Before the directory of a base whose weights are to be drawn at random."""
 STARTER_DIRECTORY = Path(__file__).resolve().parent.parent / "starter"
+
+DROPOUTS = (
+    "attention_dropout",
+    "attention_probs_dropout_prob",
+    "attn_pdrop",
+    "embd_pdrop",
+    "embedding_dropout",
+    "hidden_dropout",
+    "resid_pdrop",
+    "residual_dropout",
+)
+"""Keys of config.json by which a base drops something at random in training."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,12 +24,16 @@ from transformers import Cache, PreTrainedModel
 
 from fettle.models.catalog import ARCHITECTURES
 from fettle.models.head_losses import fits, summed_loss
-from fettle.models.heads import in_batch_order, packed_class_logits, row_means
+from fettle.models.heads import (
+    Finish,
+    finish_of,
+    in_batch_order,
+    packed_class_logits,
+    row_means,
+)
 from fettle.models.packed import (
     is_padding_free,
-    last_block_for,
     pack_rows,
-    packed_inputs,
     packed_states,
     plain_attention,
     shares_prefix,
@@ -117,8 +121,8 @@ def token_loss_sum(model: torch.nn.Module, batch: Batch, pad_id: int) -> Tensor:
     scored = _scored(unwrapped(model), batch, pad_id)
     rows_B = scored.weight_N.new_tensor([row.weight for row in batch.rows])
     weight_N = scored.weight_N * rows_B[scored.row_N]
-    if scored.head is not None and fits(scored.head):
-        return summed_loss(scored.head, scored.states_NX, scored.target_N, weight_N)
+    if scored.finish is None and fits(scored.head):
+        return summed_loss(scored.head, scored.states_NH, scored.target_N, weight_N)
     return (scored.losses() * weight_N).sum()
 
 
@@ -200,9 +204,10 @@ def autocast(dtype: str, device: str = "cpu") -> Iterator[None]:
 class _Scored(NamedTuple):
     """The tokens of a batch that are trained on, N of them, and what predicts them."""
 
-    head: torch.nn.Module | None
-    """None: ``states_NX`` are logits already."""
-    states_NX: Tensor
+    head: torch.nn.Module
+    finish: Finish | None
+    """What the model does to the head's products."""
+    states_NH: Tensor
     target_N: Tensor
     row_N: Tensor
     """Place in the batch."""
@@ -210,9 +215,7 @@ class _Scored(NamedTuple):
 
     def losses(self) -> Tensor:
         """Losses [N]."""
-        if self.head is None:
-            return _losses(self.states_NX, self.target_N)
-        return _head_losses(self.head, self.states_NX, self.target_N)
+        return _head_losses(self.head, self.finish, self.states_NH, self.target_N)
 
 
 def _scored(plain: PreTrainedModel, batch: Batch, pad_id: int) -> _Scored:
@@ -225,14 +228,11 @@ def _scored(plain: PreTrainedModel, batch: Batch, pad_id: int) -> _Scored:
     mask_BT = mask_BT.to(inputs["input_ids"].device)
     # Row b, position t predicts the token at t + 1.
     row_N, position_N = mask_BT[:, 1:].nonzero(as_tuple=True)
-    if ARCHITECTURES[plain.config.model_type].plain_head:
-        head = plain.get_output_embeddings()
-        states_BTX = plain.base_model(**inputs, use_cache=False).last_hidden_state
-    else:
-        head, states_BTX = None, plain(**inputs, use_cache=False).logits
+    states_BTH = plain.base_model(**inputs, use_cache=False).last_hidden_state
     return _Scored(
-        head,
-        states_BTX[row_N, position_N],
+        plain.get_output_embeddings(),
+        finish_of(plain),
+        states_BTH[row_N, position_N],
         inputs["input_ids"][row_N, position_N + 1],
         row_N,
         mask_BT[row_N, position_N + 1],
@@ -253,37 +253,34 @@ def _scored_in_line(plain: PreTrainedModel, batch: Batch) -> _Scored:
     place_N = weight_S.nonzero().squeeze(1)
     row_N = torch.tensor(packed.order).repeat_interleave(lengths)[place_N]
     id_S = torch.tensor([token for row in packed.rows for token in row.input_ids])
-    inputs = packed_inputs(plain, packed)
-    device = inputs["input_ids"].device
+    device = device_of(plain)
     shared, before_N = packed.num_shared, token_S[place_N] - 1
     start_N = torch.tensor(packed.starts).repeat_interleave(lengths)[place_N]
     line_N = torch.where(before_N < shared, before_N, start_N + before_N - shared).to(device)
     # A shared token may stand before targets of several rows: it is computed once.
     line_U, use_N = line_N.unique(return_inverse=True) if shared else (line_N, None)
-    if ARCHITECTURES[plain.config.model_type].plain_head:
-        head = plain.get_output_embeddings()
-        states_UX = packed_states(plain, packed, line_U)
-    else:
-        head = None
-        with last_block_for(plain, line_U):
-            states_UX = plain(**inputs, logits_to_keep=line_U).logits[0]
+    states_UH = packed_states(plain, packed, line_U)
     return _Scored(
-        head,
-        states_UX if use_N is None else states_UX.index_select(0, use_N),
+        plain.get_output_embeddings(),
+        finish_of(plain),
+        states_UH if use_N is None else states_UH.index_select(0, use_N),
         id_S[place_N].to(device),
         row_N.to(device),
         weight_S[place_N].to(device),
     )
 
 
-def _head_losses(head: torch.nn.Module, hidden_NH: Tensor, target_N: Tensor) -> Tensor:
+def _head_losses(
+    head: torch.nn.Module, finish: Finish | None, hidden_NH: Tensor, target_N: Tensor
+) -> Tensor:
     """Losses [N], with at most HEAD_ROWS rows of logits in memory at a time."""
-    if len(target_N) <= HEAD_ROWS:
-        return _losses(head(hidden_NH), target_N)
 
     def part(hidden: Tensor, target: Tensor) -> Tensor:
-        return _losses(head(hidden), target)
+        logits = head(hidden)
+        return _losses(logits if finish is None else finish(logits), target)
 
+    if len(target_N) <= HEAD_ROWS:
+        return part(hidden_NH, target_N)
     parts = zip(hidden_NH.split(HEAD_ROWS), target_N.split(HEAD_ROWS), strict=True)
     if not torch.is_grad_enabled():
         return torch.cat([part(hidden, target) for hidden, target in parts])

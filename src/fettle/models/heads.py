@@ -1,24 +1,28 @@
-"""Classification heads: which tokens they read, and how those become class logits.
+"""Heads: which tokens a classifier reads and how those become class logits; what some decoders do
+to the products of their output head.
 
-In: hidden states of one line of rows (``packed``). Out: class logits. Must not know: attention,
-padding, losses.
+In: hidden states of one line of rows (``packed``), or products of an output head. Out: logits. Must
+not know: attention, padding, losses.
 
 Stock transformers computes a head inside the same forward pass as the body, on a rectangle of rows.
 Each function here calls the same modules in the same order on the tokens that the head reads; that
 they agree is checked for every architecture in tests/equivalence.
 
-Shapes: B rows, N tokens that are read, H hidden size, K labels.
+Shapes: B rows, N tokens that are read, H hidden size, K labels, V vocabulary.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from fettle.models.catalog import ARCHITECTURES
 from fettle.models.packed import PackedRows, packed_states
+
+Finish = Callable[[Tensor], Tensor]
 
 
 def packed_class_logits(model: PreTrainedModel, packed: PackedRows) -> Tensor:
@@ -42,6 +46,38 @@ def packed_class_logits(model: PreTrainedModel, packed: PackedRows) -> Tensor:
         states_BH = packed_states(model, packed, torch.tensor(packed.starts))
         logits_BK = _OF_FIRST_TOKEN[architecture.packing.head](model, states_BH)
     return in_batch_order(logits_BK, packed)
+
+
+def finish_of(model: PreTrainedModel) -> Finish | None:
+    """What a causal language model makes of ``lm_head(hidden state)``; None = these are its logits.
+
+    Known apart from the model's own forward pass, it can be done for a few tokens at a time: the
+    logits of all of them never stand in memory together.
+    """
+    if ARCHITECTURES[model.config.model_type].plain_head:
+        return None
+    return partial(_FINISH[model.config.model_type], model.config)
+
+
+def _scaled(config: PreTrainedConfig, logits_NV: Tensor) -> Tensor:
+    return logits_NV * config.logit_scale
+
+
+def _divided(config: PreTrainedConfig, logits_NV: Tensor) -> Tensor:
+    return logits_NV / config.logits_scaling
+
+
+def _capped(config: PreTrainedConfig, logits_NV: Tensor) -> Tensor:
+    cap = config.final_logit_softcapping
+    return logits_NV if cap is None else torch.tanh(logits_NV / cap) * cap
+
+
+_FINISH: dict[str, Callable[[PreTrainedConfig, Tensor], Tensor]] = {
+    "cohere": _scaled,
+    "gemma2": _capped,
+    "gemma3_text": _capped,
+    "granite": _divided,
+}
 
 
 def last_tokens(packed: PackedRows, pad_id: int | None) -> list[int]:

@@ -8,7 +8,7 @@ What is saved is plain LoRA on the untouched base: s (B A - B0 A0) is one adapte
 may decompose it otherwise. A0 and B0 travel with the model as buffers that no checkpoint holds: a
 resumed run finds them again from the same base.
 
-Shapes: D input width, E output width, R rank.
+Shapes: D input width, E output width, R rank, S the smaller and L the larger of D and E.
 """
 
 import copy
@@ -24,6 +24,7 @@ from torch import Tensor
 
 ADAPTER = "default"
 _A, _B = "initial_A", "initial_B"
+_NOISE = 1e-7
 
 
 def begin_at_base(model: PeftModel, init: str) -> None:
@@ -93,10 +94,27 @@ def _buffers(model: PeftModel) -> Iterator[tuple[dict[str, Tensor], str]]:
 
 
 def _main_directions(weight_ED: Tensor, rank: int, scale: float) -> tuple[Tensor, Tensor]:
-    """B0 [E, R] and A0 [R, D] with s B0 A0 = the best approximation of W of this rank."""
-    left_EK, values_K, right_KD = torch.linalg.svd(weight_ED.float(), full_matrices=False)
-    root_R = (values_K[:rank] / scale).sqrt()
-    return left_EK[:, :rank] * root_R, root_R[:, None] * right_KD[:rank]
+    """B0 [E, R] and A0 [R, D] with s B0 A0 = the best approximation of W of this rank.
+
+    From the eigenvectors of W W^T, or of W^T W, whichever is smaller, in float64: to float32's last
+    digits those of the singular value decomposition, in a thirtieth of its time (576 x 1536: 0.09
+    for 2.7 s; 1024 x 3072: 0.5 for 21 s, one thread of a busy machine). A random projection
+    (``torch.svd_lowrank``) is faster still, but on a flat spectrum its smallest directions are off
+    by per cents, and it draws random numbers.
+    """
+    wide_SL = weight_ED.double()
+    tall = wide_SL.shape[0] > wide_SL.shape[1]
+    if tall:
+        wide_SL = wide_SL.T
+    squares_S, vectors_SS = torch.linalg.eigh(wide_SL @ wide_SL.T)
+    short_SR = vectors_SS[:, -rank:].flip(1)
+    values_R = squares_S[-rank:].flip(0).clamp_min(0.0).sqrt()
+    # Squaring leaves half of the digits: what is smaller than this beside the largest is noise.
+    values_R = torch.where(values_R > _NOISE * values_R[0], values_R, 0.0)
+    long_RL = (short_SR.T @ wide_SL) / torch.where(values_R > 0, values_R, torch.inf)[:, None]
+    root_R = (values_R / scale).sqrt()
+    left_ER, right_RD = (long_RL.T, short_SR.T) if tall else (short_SR, long_RL)
+    return (left_ER * root_R).float(), (root_R[:, None] * right_RD).float()
 
 
 def _first_columns(weight_ED: Tensor, rank: int, scale: float) -> tuple[Tensor, Tensor]:

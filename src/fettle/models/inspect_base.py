@@ -26,7 +26,7 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 from fettle.chat.tokenizer import COPIED_FILES
 from fettle.errors import BaseModelError
-from fettle.models.catalog import ARCHITECTURES
+from fettle.models.catalog import ARCHITECTURES, DROPOUTS
 from fettle.models.quiet import quiet
 from fettle.records.facts import BaseFacts
 
@@ -135,6 +135,9 @@ def inspect_base(directory: Path, id: str, revision: str | None = None) -> BaseF
         licence=_licence(directory),
         weight_bytes=header.num_bytes,
         packs=ARCHITECTURES[config.model_type].packing is not None,
+        dropout=", ".join(
+            f"{name} {getattr(config, name):g}" for name in DROPOUTS if getattr(config, name, 0)
+        ),
         narrowest=min(
             (
                 min(shape)

@@ -24,11 +24,12 @@ from transformers import (
 
 from fettle.chat.tokenizer import Tokenizer
 from fettle.errors import BaseModelError, IntegrityError
-from fettle.models.catalog import ARCHITECTURES, STARTER, STARTER_DIRECTORY
+from fettle.models.catalog import ARCHITECTURES, RANDOM, STARTER, STARTER_DIRECTORY
 from fettle.models.hub import fetch
 from fettle.models.inspect_base import hash_files, inspect_base, read_config
 from fettle.models.merge import merge_adapter
 from fettle.models.quiet import quiet
+from fettle.models.random_base import random_base
 from fettle.recipe.methods import PASSED_THROUGH
 from fettle.recipe.recipe import BaseSection
 from fettle.records.facts import BaseFacts
@@ -57,8 +58,8 @@ def find_base(section: BaseSection, progress: Callable[[str], None]) -> BaseFact
     """Turn what the user named into a checked local directory with its facts.
 
     Args:
-        section: id ("starter", a directory, an earlier run, a hub id; None = starter), revision,
-            offline.
+        section: id ("starter", a directory, an earlier run, a hub id, "random:DIR"; None =
+            starter), revision, offline.
         progress: told in one line what is being done.
 
     Returns:
@@ -66,7 +67,8 @@ def find_base(section: BaseSection, progress: Callable[[str], None]) -> BaseFact
         directory; a LoRA run's adapter is merged onto its base once, in ``<run>/merged``.
 
     Raises:
-        BaseModelError: E0501 to E0515, it is missing, unsafe, damaged or of an unknown kind.
+        BaseModelError: E0501 to E0515 or E0562, it is missing, unsafe, damaged or of an unknown
+            kind.
         NetworkError: E0801, E0802.
     """
     id = section.id or STARTER
@@ -79,6 +81,8 @@ def find_base(section: BaseSection, progress: Callable[[str], None]) -> BaseFact
                 hint="install fettle again, or name a base: --base DIR or --base HUB_ID",
             )
         return inspect_base(STARTER_DIRECTORY, STARTER)
+    if id.startswith(RANDOM):
+        return random_base(id, progress)
     path = Path(id).expanduser()
     if path.is_dir():
         return _find_in_directory(path.resolve(), id, section.offline, progress)

@@ -27,7 +27,8 @@ from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedModel
 
 from fettle.data.batches import num_shared_tokens
-from fettle.models.catalog import ARCHITECTURES
+from fettle.models import varlen
+from fettle.models.catalog import ARCHITECTURES, DROPOUTS
 from fettle.records.tokens import Batch, TokenizedExample
 
 PADDING_FREE = "fettle_padding_free"
@@ -118,20 +119,7 @@ def shared_by_all(model: torch.nn.Module, rows: Sequence[TokenizedExample]) -> i
 def has_dropout(model: torch.nn.Module) -> bool:
     """Whether anything is dropped at random in training: in a layer, an adapter or attention."""
     layers = any(isinstance(part, torch.nn.Dropout) and part.p > 0 for part in model.modules())
-    return layers or any(getattr(model.config, name, 0) for name in _DROPOUTS)
-
-
-# What is dropped by a function, not by a layer of its own.
-_DROPOUTS = (
-    "attention_dropout",
-    "attention_probs_dropout_prob",
-    "attn_pdrop",
-    "embd_pdrop",
-    "embedding_dropout",
-    "hidden_dropout",
-    "resid_pdrop",
-    "residual_dropout",
-)
+    return layers or any(getattr(model.config, name, 0) for name in DROPOUTS)
 
 
 @contextmanager
@@ -259,7 +247,8 @@ def packed_attention(
     packed_rows: PackedRows | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """Attention of each row to itself; rows of one length go together. transformers calls it.
+    """Attention of each row to itself; transformers calls it. All rows at once where the device
+    has a kernel for that, else those of one length together.
 
     Args:
         module: the attention layer; ``is_causal`` is read from it unless it is given.
@@ -289,9 +278,33 @@ def packed_attention(
     if unknown:
         raise ValueError(f"padding-free attention has no {', '.join(unknown)}")
     causal = module.is_causal if is_causal is None else is_causal
-    attend = partial(
-        _attend, dropout=dropout, scaling=scaling, causal=causal, window=sliding_window
-    )
+    kernel = varlen.kernel_for(query, value, dropout)
+    if kernel is not None:
+        line_TAD = varlen.attend_line(
+            kernel,
+            *(query, key, value),
+            packed_rows.runs,
+            packed_rows.num_shared,
+            scaling,
+            causal,
+            sliding_window,
+        )
+    else:
+        attend = partial(
+            _attend, dropout=dropout, scaling=scaling, causal=causal, window=sliding_window
+        )
+        line_TAD = _by_runs(query, key, value, packed_rows, attend)
+    return line_TAD.unsqueeze(0), None
+
+
+def _by_runs(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    packed_rows: PackedRows,
+    attend: Callable[[Tensor, Tensor, Tensor], Tensor],
+) -> Tensor:
+    """One call of ``attend`` for the rows of each length; [T, A, D]. What a CPU is fastest with."""
     shared = packed_rows.num_shared
     sizes = [shared, *(number * length for number, length in packed_rows.runs)]
     with _precise(query) as exact:
@@ -311,7 +324,7 @@ def packed_attention(
                     for x, own in ((keys, key_WGLD), (values, value_WGLD))
                 )
             outputs_TAD.append(attend(query_WALD, key_WGLD, value_WGLD))
-    return torch.cat(outputs_TAD).unsqueeze(0), None
+    return torch.cat(outputs_TAD)
 
 
 def _attend(

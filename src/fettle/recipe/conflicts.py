@@ -4,6 +4,7 @@ In: a ``Recipe``. Out: the first such conflict, or None. Must not know: files, d
 """
 
 import difflib
+import re
 from dataclasses import dataclass
 
 from fettle.recipe.methods import (
@@ -15,7 +16,8 @@ from fettle.recipe.methods import (
     implied_kind,
     kind_of,
 )
-from fettle.recipe.recipe import MethodSection, Recipe, TrainSection
+from fettle.recipe.policies import POLICIES
+from fettle.recipe.recipe import DataSection, MethodSection, Recipe, TrainSection
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,67 @@ class Conflict:
 
 def find_conflict(recipe: Recipe) -> Conflict | None:
     """The first pair of values that can't both be meant; both stand in the message."""
-    return _method(recipe.method) or _rank(recipe.method) or _budget(recipe.train) or _task(recipe)
+    return (
+        _policies(recipe.data)
+        or _waivers(recipe.data)
+        or _method(recipe.method)
+        or _rank(recipe.method)
+        or _budget(recipe.train)
+        or _task(recipe)
+    )
+
+
+def _unknown_kind(kind: str) -> str:
+    close = difflib.get_close_matches(kind, POLICIES, n=1, cutoff=0.6)
+    return f"there is no kind of finding {kind!r}" + (f"; did you mean {close[0]}" if close else "")
+
+
+def _policies(section: DataSection) -> Conflict | None:
+    """What can't be done about a kind of finding is refused here, not passed over later."""
+    for kind, chosen in section.policies.items():
+        known = POLICIES.get(kind)
+        if known is None:
+            return Conflict(
+                "E0230",
+                "data.policies",
+                _unknown_kind(kind),
+                "",
+                "known are " + ", ".join(POLICIES),
+            )
+        if chosen not in known.allowed:
+            return Conflict(
+                "E0230",
+                "data.policies",
+                f"data.policies: {kind} can't be {chosen}",
+                known.refused.get(chosen, ""),
+                f"choose {' or '.join(known.allowed)}; the default is {known.default}",
+            )
+    return None
+
+
+def _waivers(section: DataSection) -> Conflict | None:
+    for number, waiver in enumerate(section.waivers, start=1):
+        if waiver.kind not in POLICIES:
+            return Conflict(
+                "E0231",
+                "data.waivers",
+                f"waiver {number}: {_unknown_kind(waiver.kind)}",
+                "",
+                "known are " + ", ".join(POLICIES),
+            )
+        if waiver.pattern is None:
+            continue
+        try:
+            re.compile(waiver.pattern)
+        except re.error as error:
+            return Conflict(
+                "E0231",
+                "data.waivers",
+                f"waiver {number}: {waiver.pattern!r} is no regular expression: {error}",
+                "",
+                "correct it; a plain text with signs such as ( or ? needs a \\ before each of them",
+            )
+    return None
 
 
 def _task(recipe: Recipe) -> Conflict | None:

@@ -172,15 +172,25 @@ def shared_prefix(
     """Where a good part of the tokens is a beginning that all rows share, and it is exact."""
     rows = max(1, data.num_rows.get("train", 1))
     share = data.shared_tokens * rows / max(1, data.train_tokens)
-    if not packs or base.kind != "decoder":
-        return False, "only decoders without padding can"
-    if dropout:
-        return False, "method.dropout has to draw for each row anew"
+    obstacle = no_shared_prefix(base, packs, dropout)
+    if obstacle:
+        return False, obstacle
     if data.shared_tokens < MIN_SHARED or share < MIN_SHARE:
         return False, f"the rows begin with only {data.shared_tokens} tokens in common"
     return True, (
         f"all rows begin with the same {data.shared_tokens} tokens, {100 * share:.0f} % of all"
     )
+
+
+def no_shared_prefix(base: BaseFacts, packs: bool, dropout: float) -> str:
+    """Why what all rows begin with can't be computed once; empty where it can."""
+    if not packs or base.kind != "decoder":
+        return "only decoders without padding can"
+    if dropout:
+        return "method.dropout has to draw for each row anew"
+    if base.dropout:
+        return f"the base's own dropout ({base.dropout}) has to draw for each row anew"
+    return ""
 
 
 def compile(machine: MachineFacts) -> tuple[bool, str]:

@@ -12,7 +12,8 @@ from fettle.records.facts import DataFacts, StepCost
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Memory and time of training."""
+    """Memory and time of training, without compiling: the probe runs the blocks as they are, and a
+    compiler would take longer than all of its trials."""
 
     memory_bytes: int
     """Highest use of memory by the process while it trains."""

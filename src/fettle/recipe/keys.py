@@ -98,6 +98,8 @@ def _key(path: str, field: FieldInfo, schema: Mapping[str, Any]) -> Key:
 def _describe(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return "one of " + ", ".join(f"`{value}`" for value in schema["enum"])
+    if schema.get("type") == "array" and "$ref" in schema["items"]:
+        return "a list of tables"
     if schema.get("type") == "array":
         return "a list of " + _TYPE_NAMES.get(schema["items"]["type"], "values") + "s"
     if schema.get("type") == "object":

@@ -346,7 +346,7 @@ def _translated(error: ValidationError, origin: _Origin) -> RecipeError:
     first, path = problems[0], paths[0]
     others = sorted({other for other in paths if other != path})
     why = f"Also not right: {', '.join(others)}" if others else ""
-    if first["type"] == "missing":
+    if first["type"] == "missing" and len(first["loc"]) <= 2:
         missing = "data.path" if path == "data" else path
         return RecipeError(
             "E0206",
@@ -356,6 +356,10 @@ def _translated(error: ValidationError, origin: _Origin) -> RecipeError:
         )
     key = KEYS.get(path)
     allowed = key.allowed if key else first["msg"]
+    if len(first["loc"]) > 2 and path in ("data.policies", "data.waivers"):
+        why = f"Entry {'.'.join(map(str, first['loc'][2:]))}: {first['msg'].lower()}. {why}".strip()
+    if path == "data.waivers":
+        allowed += ", each with kind, reason and by, and if you like pattern, rows and expires"
     if key and "string" in key.types and isinstance(first["input"], float):
         why = f"Without quotes it is read as a number. {why}".strip()
     return _not_allowed(path, first["input"], allowed, origin, why)

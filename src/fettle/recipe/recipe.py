@@ -7,10 +7,12 @@ The docstrings of the fields are the text of docs/reference/recipe.md.
 """
 
 import os
+from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from fettle.recipe.policies import Policy
 from fettle.records.outcomes import SCHEMA
 
 
@@ -56,6 +58,23 @@ class Section(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
     )
+
+
+class Waiver(Section):
+    """Findings that someone looked at and accepts."""
+
+    kind: str
+    """Kind of finding."""
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+    """Why they are accepted."""
+    by: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+    """Who accepted them."""
+    pattern: str | None = None
+    """Only findings of rows whose text, or whose evidence, this regular expression matches."""
+    rows: list[str] = []
+    """Only findings of these row ids."""
+    expires: date | None = None
+    """Last day on which it holds."""
 
 
 class DataSection(Section):
@@ -104,13 +123,19 @@ class DataSection(Section):
     """Share of malformed rows above which the run stops with exit 3."""
     system: str | None = None
     """chat: a system message put before every conversation that has none."""
+    policies: dict[str, Policy] = {}
+    """Kind of finding to what is done about it; what a kind allows, and its default, stand in
+    docs/concepts/splits-and-quarantine.md."""
+    waivers: list[Waiver] = []
+    """Findings that count no longer: each with kind, reason and by (who), and if you like pattern
+    (a regular expression), rows (row ids) and expires (a date such as 2027-01-31)."""
 
 
 class BaseSection(Section):
     """Which pretrained model to start from."""
 
     id: AutoStr = None
-    """Hub id, directory, an earlier run, or "starter"."""
+    """Hub id, directory, an earlier run, "starter", or "random:DIR" for weights drawn at random."""
     revision: Annotated[str | None, Name] = None
     """Commit, tag or branch on the hub; none is the newest, and its commit is written down."""
     dtype: Annotated[Literal["float32", "bfloat16"] | None, Auto] = None
@@ -170,8 +195,11 @@ class TrainSection(Section):
     """How the rate falls after the warm-up."""
     warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
     """Share of the steps in which the rate rises from zero."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """adamw, or muon for the matrices inside the blocks (and AdamW for the rest), which learns more
+    from each token when much is trained: from random weights, or all weights of a base."""
     weight_decay: float = Field(default=0.01, ge=0)
-    """AdamW's decay of the weight matrices; biases and norms have none."""
+    """The optimizer's decay of the weight matrices; biases and norms have none."""
     max_gradient_norm: float = Field(default=1.0, gt=0)
     """A gradient that is longer than this is scaled down to it."""
     max_length: Annotated[Annotated[int, Field(ge=8)] | None, Auto] = None

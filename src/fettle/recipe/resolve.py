@@ -57,6 +57,7 @@ class Settings:
     num_steps: int
     schedule: str
     warmup_steps: int
+    optimizer: str
     weight_decay: float
     max_gradient_norm: float
     max_length: int
@@ -110,6 +111,7 @@ KEYS = {
     "num_steps": "train.max_steps",
     "schedule": "train.schedule",
     "warmup_steps": "train.warmup_fraction",
+    "optimizer": "train.optimizer",
     "weight_decay": "train.weight_decay",
     "max_gradient_norm": "train.max_gradient_norm",
     "max_length": "train.max_length",
@@ -310,7 +312,7 @@ def _steps(
         "warmup_steps": math.ceil(train.warmup_fraction * num_steps),
     } | {
         name: picker.fixed(name, train, name)
-        for name in ("schedule", "weight_decay", "max_gradient_norm")
+        for name in ("schedule", "optimizer", "weight_decay", "max_gradient_norm")
     }
 
 
@@ -340,9 +342,16 @@ def _length(
         lambda: defaults.shared_prefix(data, base, packs, recipe.method.dropout),
         "default",
     )
-    if shares and (not packs or base.kind != "decoder"):
-        shares, reason = False, "asked for, but only decoders without padding can"
+    obstacle = defaults.no_shared_prefix(base, packs, recipe.method.dropout)
+    if shares and obstacle:
+        shares = False
+        reason = f"asked for, but {obstacle}"
         picker.found[KEYS["shared_prefix"]] = Setting(shares, "detected", reason)
+    compiles = pick("compile", train.compile, lambda: defaults.compile(machine), "default")
+    if compiles:
+        # The probe times the blocks as they are: it would have to wait for the compiler.
+        reason = "estimates of time and memory are those without it; compiling comes first, minutes"
+        picker.found[KEYS["compile"]] = Setting(True, "user", reason)
     return {
         "max_length": length,
         "overlong": pick(
@@ -352,7 +361,7 @@ def _length(
         "class_weights": picker.fixed("class_weights", train, "class_weights"),
         "padding_free": packs,
         "shared_prefix": shares,
-        "compile": pick("compile", train.compile, lambda: defaults.compile(machine), "default"),
+        "compile": compiles,
         "micro_batch_tokens": pick(
             "micro_batch_tokens",
             train.micro_batch_tokens,

@@ -38,6 +38,8 @@ class BaseFacts:
     """Smallest side of a matrix inside the blocks: no adapter of a higher rank makes sense."""
     packs: bool = False
     """Whether fettle can compute the architecture without padding."""
+    dropout: str = ""
+    """What a decoder itself drops at random in training, such as "resid_pdrop 0.1"."""
 
 
 @dataclass(frozen=True, slots=True)

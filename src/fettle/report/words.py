@@ -13,22 +13,12 @@ from typing import Any
 
 from fettle.errors import UsageError
 from fettle.evaluate.wording import difference_text, p_text, value_text
+from fettle.evaluate.wording import metric_title as metric_title  # used as words.metric_title
 from fettle.metrics import METRICS, Metric, find_metric
 from fettle.report.contents import Contents, mapping, number
 
 CLASS_METRIC = "macro_f1"
 """One class's F1, precision and recall are written as this metric is."""
-TITLES = {
-    "bleu": "BLEU",
-    "chrf": "chrF",
-    "macro_f1": "macro F1",
-    "mae": "mean absolute error",
-    "micro_f1": "micro F1",
-    "pearson": "Pearson correlation",
-    "rmse": "root mean squared error",
-    "rouge_l": "ROUGE-L",
-    "spearman": "Spearman correlation",
-}
 
 MEANINGS = {
     "accuracy": "share of the rows whose answer is right",
@@ -140,13 +130,6 @@ def known_metric(name: str) -> Metric:
         return find_metric(name)
     except UsageError:
         return METRICS["score"]
-
-
-def metric_title(metric: str) -> str:
-    """A metric's name for a person: "macro_f1" is "macro F1", parameters in brackets."""
-    name, _, parameters = metric.partition(":")
-    title = TITLES.get(name, name.replace("_", " "))
-    return f"{title} ({parameters})" if parameters else title
 
 
 def metric_meaning(metric: str) -> str:

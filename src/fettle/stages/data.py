@@ -5,15 +5,24 @@ training.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import cast
 
 from fettle.chat.preview import preview_chat
 from fettle.chat.render import ChatTemplate, Turns
 from fettle.chat.tokenizer import Tokenizer
-from fettle.data.account import SIDES, Prepared, load_account, move_to_quarantine, write_account
+from fettle.data.account import (
+    SIDES,
+    Prepared,
+    load_account,
+    move_to_quarantine,
+    with_findings,
+    write_account,
+)
 from fettle.data.batches import num_shared_tokens
+from fettle.data.earlier import SPLITS, rows_of
+from fettle.data.policy import refuse_errors
 from fettle.data.prepare import prepare
 from fettle.data.preview import preview_rows
 from fettle.data.tokenize import (
@@ -23,6 +32,7 @@ from fettle.data.tokenize import (
     tokenize_classify,
     tokenize_text,
 )
+from fettle.data.updates import compare_sides
 from fettle.data.weigh import Scale, check_class_weights, scale_of, standardised, weighed
 from fettle.errors import DataError
 from fettle.models.vocabulary import check_vocabulary
@@ -30,6 +40,7 @@ from fettle.recipe import defaults
 from fettle.recipe.recipe import Recipe
 from fettle.records.facts import BaseFacts, DataFacts
 from fettle.records.rows import Example
+from fettle.records.run_directory import RunDirectory
 from fettle.records.tokens import TokenizedExample
 from fettle.stages.context import Context
 from fettle.stages.lineage import earlier_sides, run_of, without_account
@@ -65,7 +76,13 @@ def read_rows(context: Context) -> Prepared:
             " from new ones, and may stand in the holdout"
         )
     pins = earlier_sides(earlier)
-    return prepare(recipe.data, recipe.task, recipe.seed, pins)
+    prepared = prepare(recipe.data, recipe.task, recipe.seed, pins)
+    refuse_errors(prepared.findings, recipe.data.policies, prepared.waived)
+    account = None if earlier is None else RunDirectory(earlier).data
+    if account is not None and (account / SPLITS).is_file():
+        changes = compare_sides(rows_of(account), prepared.splits, str(earlier))
+        prepared = replace(prepared, against=changes)
+    return prepared
 
 
 def tokenize_rows(context: Context, prepared: Prepared, base: BaseFacts) -> tuple[Prepared, Tokens]:
@@ -98,7 +115,8 @@ def tokenize_rows(context: Context, prepared: Prepared, base: BaseFacts) -> tupl
         for reason in sorted(reasons):
             moved = [row.row_id for row in result.quarantined if row.reason == reason]
             prepared = move_to_quarantine(prepared, moved, reason)
-        prepared.findings.extend(result.findings)
+        prepared = with_findings(prepared, result.findings)
+    refuse_errors(prepared.findings, recipe.data.policies, prepared.waived)
     for side in SIDES:
         if not prepared.examples[side]:
             raise DataError(

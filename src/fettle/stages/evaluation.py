@@ -207,6 +207,9 @@ def count_look(run: Path, holdout_sha256: str, weights: str) -> int:
     with disk_errors(ledger):
         ledger.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(str(ledger.with_suffix(".lock"))):
+        # A writer that was killed leaves one behind; whoever has the lock knows that none is alive.
+        for left_behind in ledger.parent.glob(f".{ledger.name}.tmp-*"):
+            left_behind.unlink(missing_ok=True)
         looks = list(read_jsonl(ledger)) if ledger.is_file() else []
         same = [look for look in looks if look["holdout_sha256"] == holdout_sha256]
         for number, look in enumerate(same, start=1):

@@ -8,17 +8,13 @@ id. Must not know: models, how a new row is placed.
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from fettle.data.account import example_from_json
 from fettle.data.deduplicate import input_key
-from fettle.data.split import input_name
+from fettle.data.earlier import SEEN, SPLITS, sides_of
+from fettle.data.placing import input_name
 from fettle.models.load import MERGED
 from fettle.recipe.resolve import load_facts
 from fettle.records.rows import Example, Split
-from fettle.records.run_directory import RunDirectory, read_jsonl
-
-SPLITS = "splits.jsonl"
-SEEN = ("train", "validation")
-"""Sides whose rows decided about the weights."""
+from fettle.records.run_directory import RunDirectory
 
 
 def run_of(base: str | None) -> Path | None:
@@ -52,7 +48,10 @@ def runs_behind(run: Path | None) -> Iterator[RunDirectory]:
 def trained_before(run: Path | None) -> set[str]:
     """Names of the rows that an earlier run, and the runs before it, chose weights on."""
     return {
-        name for place in runs_behind(run) for name, side in _sides(place).items() if side in SEEN
+        name
+        for place in runs_behind(run)
+        for name, side in sides_of(place.data).items()
+        if side in SEEN
     }
 
 
@@ -75,23 +74,8 @@ def earlier_sides(run: Path | None) -> dict[str, Split]:
     """
     sides: dict[str, Split] = {}
     for place in runs_behind(run):
-        for name, side in _sides(place).items():
+        for name, side in sides_of(place.data).items():
             kept = sides.setdefault(name, side)
             if kept == "holdout" and side in SEEN:
                 sides[name] = side
-    return sides
-
-
-def _sides(place: RunDirectory) -> dict[str, Split]:
-    splits, rows = place.data / SPLITS, place.data / "rows.jsonl"
-    if not splits.is_file():
-        return {}
-    sides: dict[str, Split] = {
-        row["row_id"]: row["split"] for row in read_jsonl(splits) if row["split"] != "quarantine"
-    }
-    for record in read_jsonl(rows) if rows.is_file() else ():
-        name = input_name(input_key(example_from_json(record)))
-        # One input on two sides: what was trained on decides.
-        if sides.get(name) not in SEEN:
-            sides[name] = record["split"]
     return sides

@@ -41,6 +41,9 @@ AS_FAST = 1.05
 """A smaller micro-batch is taken when it needs at most this many times the time: it needs less
 memory."""
 FIRST_TOKENS = 128
+"""Of the first trials, which tell how many tokens the others can have."""
+THREAD_SECONDS = 2.0
+"""For both numbers of threads together, on as many tokens as that allows."""
 SMALLER = 3
 """Tries, each with a quarter of the tokens, where a trial does not fit into memory."""
 LONGEST_EPOCH = 2000
@@ -188,27 +191,34 @@ def usual_rows(steps: StepIterator) -> list[TokenizedExample]:
 def _measure(bench: _Bench, machine: MachineFacts) -> StepCost:
     settings = bench.settings
     dtype, threads, size = settings.dtype, settings.threads, settings.micro_batch_tokens
+    most = min(SIZES[-1], size)
     # Two threads may be a third as fast as one where another process holds a core: first of all.
     several = threads > 1 and bench.open("train.threads") and machine.device == "cpu"
     counts = [threads, 1] if several else [threads]
-    first = {
-        count: bench.seconds_per_token(
-            f"{count} thread{'s' if count > 1 else ''}", dtype, count, size, FIRST_TOKENS
-        )
+    names = {count: f"{count} thread{'s' if count > 1 else ''}" for count in counts}
+    found = {
+        count: bench.seconds_per_token(names[count], dtype, count, size, FIRST_TOKENS)
         for count in counts
     }
-    threads = min(counts, key=first.__getitem__)
-    most = min(SIZES[-1], size)
-    limit = int(max(FIRST_TOKENS, min(most, TRIAL_SECONDS / 2 / first[threads])))
+    # On few tokens several threads wait for one another more than they gain: what counts is a
+    # micro-batch as the run has them. Each trial makes two rounds.
+    tokens = int(min(most, THREAD_SECONDS / 2 / sum(found.values())))
+    if several and tokens > FIRST_TOKENS:
+        found = {
+            count: bench.seconds_per_token(names[count], dtype, count, size, tokens)
+            for count in counts
+        }
+    threads = min(counts, key=found.__getitem__)
+    limit = int(max(FIRST_TOKENS, min(most, TRIAL_SECONDS / 2 / found[threads])))
     best = bench.seconds_per_token(dtype, dtype, threads, size, limit)
     if bench.open("base.dtype"):
         # The processor's matrix products are probed already; this is the whole step.
         single, half = machine.gflops.get("float32", 0.0), machine.gflops.get("bfloat16", 0.0)
         other = "float32" if dtype == "bfloat16" else "bfloat16"
         if other == "float32" or half > single:
-            found = bench.seconds_per_token(other, other, threads, size, limit)
-            if found < best:
-                dtype, best = other, found
+            seconds = bench.seconds_per_token(other, other, threads, size, limit)
+            if seconds < best:
+                dtype, best = other, seconds
     if bench.open("train.micro_batch_tokens"):
         size, best = _size(bench, dtype, threads, size, best, limit)
 

@@ -233,7 +233,13 @@ def _steps(rows: Sequence[TokenizedExample], settings: Settings, model: nn.Modul
 
 
 def _optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    return make_optimizer(model, settings.learning_rate, settings.weight_decay, settings.plus_ratio)
+    return make_optimizer(
+        model,
+        settings.learning_rate,
+        settings.weight_decay,
+        settings.plus_ratio,
+        settings.optimizer,
+    )
 
 
 def _due(record: StepRecord, every: int) -> bool:
