@@ -22,8 +22,8 @@ _REQUEST = (
 
 def _other_language(*languages: str) -> Edit:
     def edit(rng: Random, row: Row) -> Row:
-        texts = TEXTS[rng.choice(languages)]
-        return {**row, "prompt": rng.choice(texts), "completion": rng.choice(texts)}
+        question, answer = rng.sample(TEXTS[rng.choice(languages)], 2)
+        return {**row, "prompt": question, "completion": answer}
 
     return edit
 
@@ -50,8 +50,8 @@ def _translation(rng: Random, row: Row) -> Row:
 
 
 def _repeated_word(rng: Random, row: Row) -> Row:
-    words = row["completion"].split(" ")
-    at = rng.randrange(len(words))
+    words = row["completion"].split()
+    at = rng.choice([i for i, word in enumerate(words) if any(map(str.isalnum, word))])
     return {**row, "completion": " ".join([*words[: at + 1], *[words[at]] * rng.randrange(8, 30)])}
 
 

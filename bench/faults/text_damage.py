@@ -151,7 +151,7 @@ def _bidi(rng: Random, row: Row) -> Row:
 def _in_language(*languages: str) -> Edit:
     def edit(rng: Random, row: Row) -> Row:
         language = rng.choice(languages)
-        question, answer = rng.choice(TEXTS[language]), rng.choice(TEXTS[language])
+        question, answer = rng.sample(TEXTS[language], 2)
         return {**row, "prompt": question, "completion": answer}
 
     return edit

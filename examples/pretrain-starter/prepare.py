@@ -1,25 +1,39 @@
 """Text -> tokenizer and token ids for the starter.
 
-Reads the licensed corpus and the question-and-answer sets named in README.md, trains a byte-level
-BPE on a sample of both, and writes ``tokens.npy`` (uint16, documents one after the other),
-``valid.npy`` and the tokenizer files.
+Reads the whole mixture of ``sources.py``, drops documents that are there twice, trains a byte-level
+BPE on a sample, and writes to WORK: the tokenizer files, ``tokens-00.npy`` and so on (uint16,
+documents in random order, each after an end token), ``valid.npy``, ``dialogues.npy`` and
+``data.json``.
 
-    python prepare.py SHARED WORK --megabytes 24
+    python prepare.py SHARED WORK
 """
 
 import argparse
-import gzip
+import hashlib
 import json
 import random
-import re
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from sources import (
+    END,
+    PAD,
+    SPECIAL,
+    STOP,
+    Document,
+    corpus_documents,
+    dialogue_documents,
+    is_validation,
+    without_special,
+)
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-END, PAD, START, STOP = "<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>"
-TEMPLATE = """{%- for message in messages %}
+SHARD_TOKENS = 8_000_000
+SAMPLE_CHARACTERS = 40_000_000
+TEMPLATE = r"""{%- for message in messages %}
 {{- '<|im_start|>' + message.role + '\n' }}
 {%- if message.role == 'assistant' %}
 {%- generation %}
@@ -34,97 +48,97 @@ TEMPLATE = """{%- for message in messages %}
 {{- '<|im_start|>assistant\n' }}
 {%- endif %}
 """
-# Digits one by one, words with their leading blank, punctuation apart.
-SPLIT = Regex(r"'(?:s|t|re|ve|m|ll|d)| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
-
-
-def turns(*pairs: tuple[str, str]) -> str:
-    return "".join(f"{START}{role}\n{text.strip()}{STOP}\n" for role, text in pairs)
-
-
-def lines(path: Path) -> Iterator[dict]:
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as handle:
-        for line in handle:
-            yield json.loads(line)
-
-
-def dialogues(data: Path) -> Iterator[str]:
-    """Question-and-answer text in the chat template's shape; training splits only."""
-    for row in lines(data / "medquad/medquad.jsonl.gz"):
-        answer = re.sub(r"\s+", " ", row["answer"] or "")
-        if 20 < len(answer) < 900:
-            yield turns(("user", row["question"]), ("assistant", answer))
-    for row in lines(data / "gsm8k/train.jsonl"):
-        answer = re.sub(r"<<.*?>>", "", row["answer"])
-        yield turns(("user", row["question"]), ("assistant", answer))
-    for row in lines(data / "self_instruct_seeds/seed_tasks.jsonl"):
-        for item in row["instances"]:
-            question = f"{row['instruction']}\n\n{item['input']}"
-            yield turns(("user", question), ("assistant", item["output"]))
-    for path in sorted((data / "p3_permissive").glob("*.jsonl.gz")):
-        for number, row in enumerate(lines(path)):
-            answer = row["completion"].replace(END, "")
-            if number < 60 and len(row["prompt"]) < 1200 and answer.strip():
-                yield turns(("user", row["prompt"]), ("assistant", answer))
-    for path in sorted((data / "taskmaster4/data").glob("*.json.gz")):
-        with gzip.open(path, "rt", encoding="utf-8") as handle:
-            for dialogue in json.load(handle):
-                pairs = [
-                    ("user" if u["speaker"] == "user" else "assistant", u["text"])
-                    for u in dialogue["utterances"]
-                    if u.get("text")
-                ]
-                if len(pairs) > 1:
-                    yield turns(*pairs)
-
-
-def documents(corpus: Path) -> Iterator[str]:
-    for path in sorted(corpus.glob("*.jsonl.gz")):
-        if not path.name.startswith("valid"):
-            for row in lines(path):
-                yield row["text"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("shared", type=Path)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--megabytes", type=float, default=24)
-    parser.add_argument("--vocabulary", type=int, default=4096)
+    parser.add_argument("--vocabulary", type=int, default=8192)
+    parser.add_argument("--shards", type=int, help="stop after so many (trials)")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    rng = random.Random(0)
-    chats = list(dialogues(options.shared / "data"))
-    size = sum(map(len, chats))
-    # Documents are taken at random, whole, cut at 12,000 characters so that novels do not rule.
-    texts: list[str] = []
-    for text in sorted(documents(options.shared / "corpus"), key=lambda _: rng.random()):
-        if size > options.megabytes * 1e6:
-            break
-        begin = rng.randrange(max(1, len(text) - 12_000))
-        texts.append(text[begin : begin + 12_000])
-        size += len(texts[-1])
-    print(f"{len(chats):,} dialogues, {len(texts):,} documents, {size / 1e6:.1f} M characters")
-    everything = chats + texts
-    rng.shuffle(everything)
+    training, talk_valid, counts = mixture(options.shared)
+    for source, (number, size) in sorted(counts.items()):
+        print(f"{source:22} {number:7,} documents {size / 1e6:8.1f} M characters", flush=True)
+    tokenizer = train_tokenizer(training, options.vocabulary)
+    save_tokenizer(tokenizer, options.work)
+    data = {"sources": counts, "vocabulary": options.vocabulary, "shards": [], "complete": False}
+    text_valid = [item.text for item in _clean(corpus_documents(options.shared / "corpus", True))]
+    for name, texts in (("valid", text_valid), ("dialogues", talk_valid)):
+        ids = np.concatenate(list(encoded(tokenizer, texts)))
+        np.save(options.work / f"{name}.npy", ids)
+        size = sum(len(text.encode()) for text in texts)
+        data[name] = {"tokens": len(ids), "bytes": size, "documents": len(texts)}
+        print(f"{name}: {len(ids):,} tokens, {size / len(ids):.3f} bytes a token", flush=True)
+    write_shards(tokenizer, training, options.work, data, options.shards)
 
+
+def mixture(shared: Path) -> tuple[list[str], list[str], dict[str, list[int]]]:
+    """All documents once, in a random order that is always the same.
+
+    Returns:
+        Training documents, held-out dialogues, and per source the number of training documents and
+        their characters.
+    """
+    seen: set[bytes] = set()
+    training: list[str] = []
+    held_out: list[str] = []
+    counts: dict[str, Counter[str]] = {}
+    # What is held out comes first into ``seen``, so that no copy of it is trained on.
+    for item in _clean(corpus_documents(shared / "corpus", validation=True)):
+        seen.add(_digest(item.text))
+    found = dialogue_documents(shared / "data")
+    dialogues = sorted(found, key=lambda item: not is_validation(item.group))
+    for item in [*dialogues, *_clean(corpus_documents(shared / "corpus"))]:
+        digest = _digest(item.text)
+        if digest in seen:
+            continue
+        seen.add(digest)
+        if item.text.startswith(SPECIAL) and is_validation(item.group):
+            held_out.append(item.text)
+            continue
+        training.append(item.text)
+        counts.setdefault(item.source, Counter()).update(documents=1, characters=len(item.text))
+    rng = random.Random(0)
+    rng.shuffle(training)
+    rng.shuffle(held_out)
+    sums = {name: [c["documents"], c["characters"]] for name, c in counts.items()}
+    return training, held_out, sums
+
+
+def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Tokenizer:
+    """A byte-level BPE: no unknown tokens, digits one by one, words with their leading blank.
+
+    The pre-tokenizer is that of the StarCoder and SmolLM families, which other tools know by name.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(SPLIT, "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=options.vocabulary,
-        special_tokens=[END, PAD, START, STOP],
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIAL),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(everything[:: max(1, len(everything) // 6000)], trainer)
-    tokenizer.save(str(options.work / "tokenizer.json"))
+    sample, size = [], 0
+    for text in texts:  # in random order already
+        if size > SAMPLE_CHARACTERS:
+            break
+        sample.append(text)
+        size += len(text)
+    tokenizer.train_from_iterator(sample, trainer)
+    return tokenizer
+
+
+def save_tokenizer(tokenizer: Tokenizer, work: Path) -> None:
+    """Write the tokenizer, its settings and the chat template."""
+    tokenizer.save(str(work / "tokenizer.json"))
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": END,
@@ -133,17 +147,65 @@ def main() -> None:
         "model_max_length": 1024,
         "clean_up_tokenization_spaces": False,
     }
-    (options.work / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
-    (options.work / "chat_template.jinja").write_text(TEMPLATE)
-    for name, part in (
-        ("tokens", everything),
-        ("valid", [row["text"] for row in lines(options.shared / "corpus/valid-00.jsonl.gz")]),
-    ):
-        ids = [i for e in tokenizer.encode_batch([END + t for t in part]) for i in e.ids]
-        np.save(options.work / f"{name}.npy", np.array(ids, dtype=np.uint16))
-        num_bytes = sum(len(t.encode()) for t in part)
-        print(f"{name}: {len(ids):,} tokens, {num_bytes / len(ids):.2f} bytes a token")
-        (options.work / f"{name}.json").write_text(json.dumps({"bytes": num_bytes}))
+    (work / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (work / "chat_template.jinja").write_text(TEMPLATE)
+
+
+def encoded(tokenizer: Tokenizer, texts: Iterable[str], at_once: int = 256) -> Iterator[np.ndarray]:
+    """Token ids of each text, with an end token in front."""
+    batch: list[str] = []
+    for text in texts:
+        batch.append(END + text)
+        if len(batch) == at_once:
+            yield from _encode(tokenizer, batch)
+            batch = []
+    yield from _encode(tokenizer, batch)
+
+
+def write_shards(
+    tokenizer: Tokenizer, texts: Iterable[str], work: Path, data: dict, most: int | None
+) -> None:
+    """Write ``tokens-NN.npy`` of SHARD_TOKENS each, and what was written to ``data.json``."""
+    for path in work.glob("tokens-*.npy"):
+        path.unlink()
+    started, parts, size = time.monotonic(), [], 0
+
+    def write() -> None:
+        nonlocal parts, size
+        joined = np.concatenate(parts)
+        path = work / f"tokens-{len(data['shards']):02d}.npy"
+        np.save(path, joined[:SHARD_TOKENS])
+        digest = hashlib.sha256(joined[:SHARD_TOKENS].tobytes()).hexdigest()
+        data["shards"].append({"tokens": min(len(joined), SHARD_TOKENS), "sha256": digest})
+        (work / "data.json").write_text(json.dumps(data, indent=1) + "\n")
+        print(f"{path.name}, {time.monotonic() - started:.0f} s", flush=True)
+        parts, size = [joined[SHARD_TOKENS:]], len(joined[SHARD_TOKENS:])
+
+    for ids in encoded(tokenizer, texts):
+        parts.append(ids)
+        size += len(ids)
+        if size >= SHARD_TOKENS:
+            write()
+            if most is not None and len(data["shards"]) == most:
+                return
+    if size:
+        write()
+    data["complete"] = True
+    (work / "data.json").write_text(json.dumps(data, indent=1) + "\n")
+
+
+def _encode(tokenizer: Tokenizer, texts: list[str]) -> Iterator[np.ndarray]:
+    for found in tokenizer.encode_batch(texts):
+        yield np.array(found.ids, dtype=np.uint16)
+
+
+def _clean(documents: Iterable[Document]) -> Iterator[Document]:
+    for item in documents:
+        yield Document(item.source, item.group, without_special(item.text))
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(" ".join(text.split()).encode()).digest()
 
 
 if __name__ == "__main__":

@@ -31,11 +31,12 @@ from fettle.chat.builtin import BUILTIN
 from fettle.data.account import Prepared
 from fettle.errors import FettleError, IntegrityError, Interrupted, UsageError
 from fettle.evaluate.plan import task_metrics
-from fettle.models.catalog import STARTER
+from fettle.models.catalog import RANDOM, STARTER
 from fettle.models.check_method import check_method
 from fettle.models.inspect_base import described_by, hash_files
 from fettle.models.load import MODEL_FILE, find_base
 from fettle.models.machine import probe_machine, threads
+from fettle.models.random_base import anchored_random
 from fettle.recipe.estimate import estimate
 from fettle.recipe.load import dump_recipe, load_recipe
 from fettle.recipe.recipe import Recipe
@@ -315,7 +316,9 @@ def _anchored(recipe: Recipe) -> Recipe:
     """The recipe with a local base and template by absolute path: resume may be called anywhere."""
     changes: dict[str, str] = {}
     id, template = recipe.base.id, recipe.base.chat_template
-    if id is not None and id != STARTER and Path(id).expanduser().is_dir():
+    if id is not None and id.startswith(RANDOM):
+        changes["id"] = anchored_random(id)
+    elif id is not None and id != STARTER and Path(id).expanduser().is_dir():
         changes["id"] = str(Path(id).expanduser().resolve())
     if template is not None and template not in BUILTIN and Path(template).is_file():
         changes["chat_template"] = str(Path(template).resolve())

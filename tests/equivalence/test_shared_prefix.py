@@ -18,6 +18,7 @@ from tests.equivalence.test_padding_free import (
 from fettle.data.batches import StepIterator, micro_batches, num_shared_tokens
 from fettle.models.catalog import ARCHITECTURES
 from fettle.models.forward import pooled, unwrapped
+from fettle.models.inspect_base import inspect_base
 from fettle.models.packed import (
     PADDING_FREE,
     SHARED_PREFIX,
@@ -145,6 +146,32 @@ def test_where_it_would_not_be_exact_it_is_not_done(tmp_path: Path, where: str) 
             model = get_peft_model(model, config).get_base_model()
     assert use_padding_free(model, share_prefix=True)
     assert model.config._attn_implementation == PADDING_FREE != SHARED_PREFIX
+
+
+DROPS = {
+    "gpt2": ({}, "attn_pdrop 0.1, embd_pdrop 0.1, resid_pdrop 0.1"),
+    "starcoder2": (
+        {**NO_DROPOUT["starcoder2"], "residual_dropout": 0.2},
+        "residual_dropout 0.2",
+    ),
+    "llama": ({"attention_dropout": 0.1}, "attention_dropout 0.1"),
+}
+
+
+@pytest.mark.parametrize(
+    "model_type",
+    [name for name, item in ARCHITECTURES.items() if item.packing and item.kind == "decoder"],
+)
+def test_the_facts_say_whether_a_base_drops(tmp_path: Path, model_type: str) -> None:
+    """So that the resolved recipe and the engine agree on what is shared."""
+    model = toy(tmp_path / "plain", model_type, "chat", **NO_DROPOUT.get(model_type, {}))
+    assert inspect_base(tmp_path / "plain", "toy").dropout == ""
+    assert not has_dropout(model)
+    if model_type in DROPS:
+        changes, expected = DROPS[model_type]
+        model = toy(tmp_path / "drops", model_type, "chat", **changes)
+        assert inspect_base(tmp_path / "drops", "toy").dropout == expected
+        assert has_dropout(model)
 
 
 def test_what_rows_have_in_common() -> None:

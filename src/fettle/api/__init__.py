@@ -21,6 +21,7 @@ _HOMES = {
     "plan": "runs",
     "predict": "use",
     "report": "judge",
+    "restore": "data",
     "resume": "runs",
     "run": "runs",
 }

@@ -19,6 +19,7 @@ from fettle.cli.output import fail
 from fettle.cli.plan import plan
 from fettle.cli.predict import predict
 from fettle.cli.report import report
+from fettle.cli.restore import restore
 from fettle.cli.resume import resume
 from fettle.cli.run import run
 from fettle.errors import FettleError, Interrupted, MachineError, OutOfMemory, UsageError
@@ -30,7 +31,7 @@ KILLED = 130
 WrongUse = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 """click's base of all usage errors; typer carries a copy of click that has no public name."""
 
-VERBS = (run, plan, check, resume, evaluate, compare, predict, chat, report, doctor)
+VERBS = (run, plan, check, restore, resume, evaluate, compare, predict, chat, report, doctor)
 
 app = typer.Typer(
     help="Fine-tune with proof: a pretrained model and a data file in, a model that is proven"

@@ -8,6 +8,9 @@ not know: how anything in them was decided.
     findings.jsonl    what was noticed
     splits.jsonl      one line for every input record (contract: DESIGN section 5)
     quarantine.jsonl  quarantined records with their raw fields and the reason
+    holdout_review.jsonl  findings about rows of a given holdout, which a person has to look at
+    changes.jsonl     rows that are new, gone or moved against an earlier account
+    ledger.jsonl      every change, hash-chained; lines are only ever added
 """
 
 import hashlib
@@ -15,16 +18,23 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import date
 from pathlib import Path
 from typing import Any, cast
 
+from fettle.data.actions import entries, is_repaired, sums, to_manifest
 from fettle.data.detect import Layout
+from fettle.data.ledger import LEDGER, chain, check_balance, head_of, shown, verify
+from fettle.data.policy import holdout_review, redacted, with_severity
 from fettle.data.read import Source
 from fettle.data.split import Fractions
+from fettle.data.updates import Changes, read_changes
+from fettle.data.waivers import Waived, find_waived
 from fettle.errors import IntegrityError
-from fettle.recipe.recipe import Task
+from fettle.recipe.policies import Policy
+from fettle.recipe.recipe import Task, Waiver
 from fettle.records.outcomes import SCHEMA
-from fettle.records.rows import Example, Finding, Message, RawRow, SplitRow
+from fettle.records.rows import Example, Finding, Message, RawRow, Severity, SplitRow
 from fettle.records.run_directory import read_json, read_jsonl, staged_directory, write_atomic
 
 SIDES = ("train", "validation", "holdout")
@@ -37,6 +47,8 @@ ACCOUNT_FILES = (
     "splits.jsonl",
     "quarantine.jsonl",
 )
+"""Files of every account; those of older versions have no others."""
+LATER_FILES = ("holdout_review.jsonl", "changes.jsonl", LEDGER, "patch.jsonl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +78,21 @@ class Prepared:
     """Files of a folder that were not read, with the reason."""
     raw: Mapping[str, RawRow] = field(default_factory=dict)
     """Raw rows by row id; after ``load_account`` only those in quarantine."""
+    received: int = 0
+    """Sum of the raw records as they were read, before anything was done (see ``ledger``)."""
+    hashes: Mapping[str, int] = field(default_factory=dict)
+    """Hash of each row's raw record by row id."""
+    policies: Mapping[str, Policy] = field(default_factory=dict)
+    """Of the recipe; kinds that it does not name have their defaults."""
+    waivers: Sequence[Waiver] = ()
+    waived: Sequence[Waived] = ()
+    """Findings that count no longer; they stay in ``findings``."""
+    masked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Rows in whose text something was masked, with the kinds."""
+    eval_columns: Mapping[str, str] = field(default_factory=dict)
+    """Role to column in the files of a holdout that was given; those of the layout elsewhere."""
+    against: Changes | None = None
+    """Rows that are new, gone or moved since an earlier account."""
 
     @property
     def multi_label(self) -> bool:
@@ -76,6 +103,29 @@ class Prepared:
     def judged_as(self) -> str:
         """The task as plans call it: multi_label where any number of labels may apply."""
         return "multi_label" if self.multi_label else self.task
+
+    @property
+    def protected(self) -> set[str]:
+        """Ids of the rows of a holdout that the user gave, wherever they ended."""
+        given = {source.path for source in self.eval_sources}
+        return {
+            row.row_id
+            for row in self.splits
+            if row.source in given or (row.split == "holdout" and row.reason == "split_column")
+        }
+
+    @property
+    def num_changed(self) -> int:
+        """Rows on a side in whose text something was mended or masked."""
+        rows = (example for side in SIDES for example in self.examples[side])
+        return sum(e.row_id in self.masked or is_repaired(e) for e in rows)
+
+    def counting(self, severity: Severity) -> list[Finding]:
+        """Findings of one severity that are not waived."""
+        passed = {(item.row_id, item.kind) for item in self.waived}
+        return [
+            f for f in self.findings if f.severity == severity and (f.row_id, f.kind) not in passed
+        ]
 
     def counts(self) -> dict[str, int]:
         """Rows in each of train, validation, holdout, quarantine."""
@@ -158,7 +208,7 @@ def move_to_quarantine(
         prepared: the account.
         row_ids: rows that are on a side.
         reason: kind of finding, such as "overlong".
-        findings: added to the account's.
+        findings: see ``with_findings``.
     """
     moved = set(row_ids)
     examples = {
@@ -178,24 +228,47 @@ def move_to_quarantine(
         replace(row, split="quarantine", reason=reason) if row.row_id in by_id else row
         for row in prepared.splits
     ]
-    return replace(
+    moved_out = replace(
         prepared,
         examples=examples,
         quarantined=quarantined,
         splits=splits,
-        findings=[*prepared.findings, *findings],
         left_out=dict(left_out),
+    )
+    return with_findings(moved_out, findings) if findings else moved_out
+
+
+def with_findings(
+    prepared: Prepared, findings: Sequence[Finding], today: date | None = None
+) -> Prepared:
+    """The same account with what a later stage found: redacted, weighed, waived as the recipe says.
+
+    Args:
+        prepared: the account.
+        findings: to add.
+        today: the day on which waivers are looked at; None = this one.
+    """
+    found = with_severity(redacted(findings), prepared.policies)
+    late = find_waived(found, prepared.waivers, prepared.raw, today or date.today())
+    return replace(
+        prepared,
+        findings=[*prepared.findings, *found],
+        waived=list(dict.fromkeys([*prepared.waived, *late])),
     )
 
 
-def write_account(directory: Path, prepared: Prepared) -> None:
+def write_account(
+    directory: Path, prepared: Prepared, more: Mapping[str, bytes] | None = None
+) -> None:
     """Write data/ whole or not at all.
 
     Args:
         directory: the run's data folder; an older one is replaced.
         prepared: what to write.
+        more: other files that belong to it, by name.
     Raises:
-        IntegrityError: E0905, the sides do not match the account.
+        IntegrityError: E0905, the sides do not match the account; E0921, the sums of the rows do
+            not balance.
         MachineError: E0401, the disk refused.
     """
     on_sides = {e.row_id: side for side in SIDES for e in prepared.examples[side]}
@@ -206,35 +279,48 @@ def write_account(directory: Path, prepared: Prepared) -> None:
             "the rows on the sides are not those of the account",
             hint="this is a bug of fettle: please report it with the recipe",
         )
+    ledger = chain(entries(prepared))
     rows = [
-        {**example_to_json(example), "split": side}
+        {
+            **example_to_json(example),
+            "split": side,
+            "blake2b": shown(prepared.hashes[example.row_id]),
+        }
         for side in SIDES
         for example in prepared.examples[side]
     ]
+    review = holdout_review(prepared.findings, prepared.protected, prepared.waived)
     files: dict[str, list[dict[str, Any]]] = {
         "rows.jsonl": rows,
         "findings.jsonl": [_plain(finding) for finding in prepared.findings],
         "splits.jsonl": [_plain(row) for row in prepared.splits],
-        "quarantine.jsonl": [_quarantine_line(*item) for item in prepared.quarantined],
+        "quarantine.jsonl": [
+            {**_quarantine_line(*item), "blake2b": shown(prepared.hashes[item[1]])}
+            for item in prepared.quarantined
+        ],
+        "holdout_review.jsonl": review,
+        "changes.jsonl": [] if prepared.against is None else prepared.against.lines(),
     }
     with staged_directory(directory) as folder:
         folder.chmod(0o700)  # it holds the rows, and `check` writes it outside of a run
         hashes = {}
-        for name, records in files.items():
-            content = b"".join(map(_line, records))
+        contents = {name: b"".join(map(_line, records)) for name, records in files.items()}
+        for name, content in (contents | dict(more or {})).items():
             write_atomic(folder / name, content)
             hashes[name] = hashlib.sha256(content).hexdigest()
+        write_atomic(folder / LEDGER, ledger)
         manifest = _manifest(prepared, hashes)
+        manifest["ledger"] = {"lines": ledger.count(b"\n"), "sha256": head_of(ledger)}
         write_atomic(folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
 
 
-def load_account(directory: Path) -> Prepared:
-    """Read back what ``write_account`` wrote.
+def verify_files(directory: Path) -> dict[str, Any]:
+    """The manifest of an account whose every file is what was written.
 
     Raises:
-        IntegrityError: E0901 a file is missing, E0906 a file was changed.
+        IntegrityError: E0901 a file is missing, E0906 a file was changed, E0920 the ledger was.
     """
-    manifest = read_json(directory / "manifest.json")
+    manifest: dict[str, Any] = read_json(directory / "manifest.json")
     for name, expected in manifest["files"].items():
         try:
             actual = hashlib.sha256((directory / name).read_bytes()).hexdigest()
@@ -249,9 +335,25 @@ def load_account(directory: Path) -> Prepared:
                 why="Its hash differs from the one in manifest.json",
                 hint=_HINT,
             )
+    if "ledger" in manifest:
+        noted = manifest["ledger"]
+        verify(directory / LEDGER, noted["lines"], noted["sha256"])
+    return manifest
+
+
+def load_account(directory: Path) -> Prepared:
+    """Read back what ``write_account`` wrote.
+
+    Raises:
+        IntegrityError: E0901 a file is missing, E0906 a file was changed, E0920 the ledger was;
+            E0921, the sums of the rows do not balance.
+    """
+    manifest = verify_files(directory)
     examples: dict[str, list[Example]] = {side: [] for side in SIDES}
+    hashes: dict[str, int] = {}
     for record in read_jsonl(directory / "rows.jsonl"):
         examples[record["split"]].append(example_from_json(record))
+        hashes[record["row_id"]] = int(record.get("blake2b", "0"), 16)
     quarantined = []
     for record in read_jsonl(directory / "quarantine.jsonl"):
         raw = RawRow(
@@ -262,9 +364,10 @@ def load_account(directory: Path) -> Prepared:
             record["malformed"],
         )
         quarantined.append((raw, record["row_id"], record["reason"]))
+        hashes[record["row_id"]] = int(record.get("blake2b", "0"), 16)
     layout = dict(manifest["layout"])
     layout["ambiguities"] = tuple(layout["ambiguities"])
-    return Prepared(
+    prepared = Prepared(
         examples=examples,
         quarantined=quarantined,
         findings=[
@@ -283,7 +386,21 @@ def load_account(directory: Path) -> Prepared:
         left_out=manifest.get("holdout_left_out", {}),
         skipped=[(name, reason) for name, reason in manifest["skipped"]],
         raw={row_id: raw for raw, row_id, _ in quarantined},
+        received=int(manifest.get("sum", "0"), 16),
+        hashes=hashes,
+        policies=manifest.get("policies", {}),
+        waivers=[
+            Waiver(**{key: value for key, value in waiver.items() if key != "findings"})
+            for waiver in manifest.get("waivers", [])
+        ],
+        waived=[Waived(*item) for item in manifest.get("waived", [])],
+        masked={row_id: tuple(kinds) for row_id, kinds in manifest.get("masked", {}).items()},
+        eval_columns=manifest.get("eval_columns", {}),
+        against=Changes.from_json(manifest.get("against"), read_changes(directory)),
     )
+    if "sum" in manifest:
+        check_balance(prepared.received, sums(prepared))
+    return prepared
 
 
 _HINT = "start the run again; `fettle resume` builds data/ anew when the folder is missing"
@@ -390,6 +507,14 @@ def _manifest(prepared: Prepared, hashes: Mapping[str, str]) -> dict[str, Any]:
         "holdout_sha256": prepared.holdout_sha256,
         "holdout_left_out": dict(prepared.left_out),
         "holdout_rows_with_train_group": prepared.rows_with_train_group(),
+        "sum": shown(prepared.received),
+        "policies": dict(prepared.policies),
+        "waivers": to_manifest(prepared.waivers, prepared.waived),
+        "waived": [[item.row_id, item.kind, item.waiver] for item in prepared.waived],
+        "masked": {row_id: list(kinds) for row_id, kinds in sorted(prepared.masked.items())},
+        "eval_columns": dict(prepared.eval_columns),
+        "against": None if prepared.against is None else prepared.against.to_json(),
+        "working_directory": str(Path.cwd()),
         "files": dict(hashes),
     }
 

@@ -47,10 +47,7 @@ def copy_key(example: Example, key: str) -> str:
 
 
 def find_copies(examples: Sequence[Example], keys: Sequence[str]) -> dict[str, str]:
-    """Exact copies within these examples.
-
-    Of equal examples the one that stays does not depend on their order: the first occurrence of a
-    record, then the smallest row id.
+    """Exact copies within these examples: the same input and target.
 
     Args:
         examples: examples.
@@ -58,19 +55,34 @@ def find_copies(examples: Sequence[Example], keys: Sequence[str]) -> dict[str, s
     Returns:
         row_id of each copy that does not stay -> row_id of the one that stays.
     """
-    kept: dict[str, Example] = {}
+    whole = [copy_key(example, key) for example, key in zip(examples, keys, strict=True)]
+    return find_repeats(examples, whole)
+
+
+def find_repeats(examples: Sequence[Example], keys: Sequence[str]) -> dict[str, str]:
+    """Examples whose key an example before them has.
+
+    Which of equal examples is the first does not depend on their order: the first occurrence of a
+    record, then the smallest row id.
+
+    Args:
+        examples: examples.
+        keys: what is compared, in the same order.
+    Returns:
+        row_id of each repeat -> row_id of the first.
+    """
+    first: dict[str, Example] = {}
     members: dict[str, list[Example]] = {}
     for example, key in zip(examples, keys, strict=True):
-        whole = copy_key(example, key)
-        members.setdefault(whole, []).append(example)
-        if whole not in kept or _rank(example) < _rank(kept[whole]):
-            kept[whole] = example
+        members.setdefault(key, []).append(example)
+        if key not in first or _rank(example) < _rank(first[key]):
+            first[key] = example
     return {
-        example.row_id: kept[whole].row_id
-        for whole, group in members.items()
+        example.row_id: first[key].row_id
+        for key, group in members.items()
         if len(group) > 1
         for example in group
-        if example is not kept[whole]
+        if example is not first[key]
     }
 
 

@@ -16,6 +16,7 @@ Shapes of a JSON file that are understood:
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fettle.data.decode import MAX_RECORD_CHARS, printable
@@ -294,39 +295,68 @@ def _lines_of(text: str, records: Sequence[_Record]) -> list[tuple[int | None, i
     The document is scanned a second time along the paths of its records; each value is skipped at
     the speed of the C parser.
     """
-    wanted = {path: index for index, (path, _, _) in enumerate(records)}
-    unknown: list[tuple[int | None, int]] = [(None, 0)] * len(records)
-    if len(wanted) != len(records):
-        return unknown
-    containers = {path[:length] for path in wanted for length in range(len(path))}
-    spans: dict[_Path, tuple[int, int]] = {}
-    scan = json.JSONDecoder(parse_constant=_constant).raw_decode
-    _walk(text, _skip(text, 0), (), containers, wanted, spans, scan)
-    if len(spans) != len(wanted):
-        return unknown
-    found = list(unknown)
+    found: list[tuple[int | None, int]] = [(None, 0)] * len(records)
     line, position = 1, 0
-    for path, (start, end) in sorted(spans.items(), key=lambda item: item[1]):
-        line += text.count("\n", position, start)
-        position = start
-        found[wanted[path]] = (line, end - start)
+    spans = sorted(_spans(text, records), key=lambda span: span.start)
+    for span in spans:
+        line += text.count("\n", position, span.start)
+        position = span.start
+        found[span.index] = (line, span.end - span.start)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where one record of a JSON document stands, in characters."""
+
+    index: int
+    """From 0, in the order of the records."""
+    container: tuple[str | int, ...]
+    """Path of the list or object that holds it."""
+    begin: int
+    """Start of its key in an object, else of the record."""
+    start: int
+    end: int
+
+
+def find_spans(text: str) -> list[Span]:
+    """Where the records of a document stand; empty where they are no parts of its text (columns).
+
+    Args:
+        text: a document that ``read_json`` reads.
+    """
+    return _spans(text, list(_find(_loads(text), (), 0)))
+
+
+def _spans(text: str, records: Sequence[_Record]) -> list[Span]:
+    wanted = {path: index for index, (path, _, _) in enumerate(records)}
+    if len(wanted) != len(records):
+        return []
+    containers = {path[:length] for path in wanted for length in range(len(path))}
+    spans: dict[_Path, tuple[int, int, int]] = {}
+    scan = json.JSONDecoder(parse_constant=_constant).raw_decode
+    at = _skip(text, 0)
+    _walk(text, at, at, (), containers, wanted, spans, scan)
+    if len(spans) != len(wanted):
+        return []
+    return [Span(wanted[path], path[:-1], *where) for path, where in spans.items()]
 
 
 def _walk(
     text: str,
+    begin: int,
     at: int,
     path: _Path,
     containers: set[_Path],
     wanted: Mapping[_Path, int],
-    spans: dict[_Path, tuple[int, int]],
+    spans: dict[_Path, tuple[int, int, int]],
     scan: Callable[[str, int], tuple[Any, int]],
 ) -> int:
     """Scan one value that starts at ``at``; note the spans of wanted values; return its end."""
     if path in wanted or path not in containers:
         _, end = scan(text, at)
         if path in wanted:
-            spans[path] = (at, end)
+            spans[path] = (begin, at, end)
         return end
     is_object = text[at] == "{"
     close = "}" if is_object else "]"
@@ -334,10 +364,11 @@ def _walk(
     index = 0
     while text[at] != close:
         key: str | int = index
+        begin = at
         if is_object:
             key, at = scan(text, at)
             at = _skip(text, _skip(text, at) + 1)
-        at = _skip(text, _walk(text, at, (*path, key), containers, wanted, spans, scan))
+        at = _skip(text, _walk(text, begin, at, (*path, key), containers, wanted, spans, scan))
         if text[at] == ",":
             at = _skip(text, at + 1)
         index += 1

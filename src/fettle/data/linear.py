@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_matrix
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from fettle.data.features import PROBE_STRENGTHS, Floats, TfidfFeatures, fit_logistic
@@ -214,3 +217,65 @@ def _feature_scale(train: Floats) -> FeatureScale:
 
 def _ridge(matrix: Floats | csr_matrix, numbers: Floats, penalty: float) -> Ridge:
     return Ridge(alpha=penalty, random_state=0).fit(matrix, numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class FastLinear:
+    """Softmax regression, or one logistic regression a column, by a fixed number of steps."""
+
+    weights: NDArray[np.float32]
+    """[H, K]."""
+    offsets: NDArray[np.float32]
+    """[K], from the shares of the columns; not penalised, not learned."""
+
+
+def fit_fast(
+    features: NDArray[np.float32],
+    targets: NDArray[np.float32],
+    penalty: float,
+    num_steps: int,
+    several: bool = False,
+) -> FastLinear:
+    """Logistic regression in dense matrix products: much faster than a solver on sparse rows.
+
+    Steps of Newton's method with a bound of the curvature in place of the curvature itself, so
+    that one factorisation serves all of them, with Nesterov's momentum.
+
+    Args:
+        features: [N, H], some hundred columns of about unit rows.
+        targets: [N, K] zeros and ones; one 1 a row unless ``several``.
+        penalty: lambda of (lambda / 2) |W|^2 against the sum of the losses.
+        num_steps: how many steps.
+        several: each column by itself (any number of ones a row).
+
+    Source: Böhning 1992, "Multinomial logistic regression algorithm" (the bound 1/2 Z'Z; 1/4 Z'Z
+    for one column by itself).
+    """
+    shares = np.clip(targets.mean(axis=0), 1e-6, 1.0 - 1e-6)
+    logits = np.log(shares / (1.0 - shares)) if several else np.log(shares)
+    offsets = logits.astype(np.float32)
+    curvature = (0.25 if several else 0.5) * (features.T @ features)
+    curvature[np.diag_indices_from(curvature)] += np.float32(penalty)
+    factor = cho_factor(curvature, overwrite_a=True, check_finite=False)
+    weights = np.zeros((features.shape[1], targets.shape[1]), dtype=np.float32)
+    ahead, momentum = weights.copy(), 1.0
+    for _ in range(num_steps):
+        errors = chances_of(features @ ahead + offsets, several)
+        errors -= targets
+        slope = features.T @ errors + np.float32(penalty) * ahead
+        moved = ahead - cho_solve(factor, slope, overwrite_b=True, check_finite=False)
+        following = (1.0 + np.sqrt(1.0 + 4.0 * momentum * momentum)) / 2.0
+        ahead = moved + np.float32((momentum - 1.0) / following) * (moved - weights)
+        weights, momentum = moved, following
+    return FastLinear(weights, offsets)
+
+
+def chances_of(logits: NDArray[np.float32], several: bool) -> NDArray[np.float32]:
+    """Probabilities of logits [N, K], in place: by row, or each by itself when ``several``."""
+    if several:
+        expit(logits, out=logits)
+        return logits
+    logits -= logits.max(axis=1, keepdims=True)
+    np.exp(logits, out=logits)
+    logits /= logits.sum(axis=1, keepdims=True)
+    return logits

@@ -17,18 +17,23 @@ from typing import Any
 import xxhash
 
 from fettle.data import names
-from fettle.data.clean import repair
+from fettle.data.clean import REPAIRS, repair
 from fettle.data.conversations import ConversationError, parse_messages, parse_tools
 from fettle.data.detect import Layout
 from fettle.data.profile import as_text
 from fettle.data.targets import TargetError, label_set, number
 from fettle.errors import DataError
+from fettle.recipe.policies import Policy, policy_of
 from fettle.recipe.recipe import DataSection
 from fettle.records.outcomes import labels_as_text
 from fettle.records.rows import Example, Finding, Message, RawRow, SplitRow
 
 OCCURRENCE = "occurrence"
 """Tag of the second and later copies of an equal raw record."""
+
+BEFORE = "before."
+"""Tags that begin so hold the text of a place before it was repaired."""
+NOT_REPAIRED = "left as it is, as data.policies says"
 
 _canonical = json.JSONEncoder(
     sort_keys=True, ensure_ascii=True, separators=(",", ":"), default=str
@@ -106,6 +111,11 @@ def row_id_of(digest: str, occurrence: int) -> str:
     return xxhash.xxh3_128_hexdigest(f"{digest}:{occurrence}".encode())[:16]
 
 
+def fixed_kinds(policies: Mapping[str, Policy]) -> frozenset[str]:
+    """Kinds of damage that are mended in the text."""
+    return frozenset(kind for kind in REPAIRS if policy_of(kind, policies) == "fix")
+
+
 class _Unusable(Exception):
     """A row that can't become an example."""
 
@@ -126,6 +136,7 @@ class _Normalizer:
             if role in ("text", "label", "prompt", "completion", "messages")
         ]
         self.system = options.system
+        self.fixed_kinds = fixed_kinds(options.policies)
         self.findings: list[Finding] = []
         self.unknown_splits: set[str] = set()
 
@@ -228,11 +239,12 @@ class _Normalizer:
 
     def _clean(self, row: RawRow, base: Example, place: str, text: str) -> str:
         unescape = self.layout.name == "text_label"
-        cleaned, repairs = repair(text, unescape)
-        if repairs and isinstance(base.tags, dict):
-            base.tags[f"before.{place}"] = text
+        cleaned, repairs = repair(text, unescape, self.fixed_kinds)
+        if repairs and cleaned != text and isinstance(base.tags, dict):
+            base.tags[f"{BEFORE}{place}"] = text
         for kind, evidence in repairs:
-            self.note(row, base.row_id, kind, "note", evidence, _REMEDIES[kind])
+            remedy = _REMEDIES[kind] if kind in self.fixed_kinds else NOT_REPAIRED
+            self.note(row, base.row_id, kind, "note", evidence, remedy)
         return cleaned
 
     def _plain(self, row: RawRow, role: str) -> str | None:

@@ -5,43 +5,73 @@ is written. Start reading the data layer here.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 
 from fettle.data.account import SIDES, Prepared, hash_holdout, verify_conservation
+from fettle.data.actions import sums
 from fettle.data.check import check
 from fettle.data.deduplicate import find_copies, input_key
 from fettle.data.detect import Layout, detect
+from fettle.data.ledger import check_balance, row_hash, total
+from fettle.data.masking import mask_examples
+from fettle.data.near import clusters
 from fettle.data.normalize import normalize
+from fettle.data.policy import place_again, redacted, take_out, to_set_aside, with_severity
 from fettle.data.read import ReadResult, read
+from fettle.data.sensitive import redact
 from fettle.data.split import MIN_ROWS, fractions_for, split, too_few
+from fettle.data.waivers import Waived, find_waived, look_at_waivers
 from fettle.errors import DataError
+from fettle.recipe.policies import policy_of
 from fettle.recipe.recipe import DataSection, Task
 from fettle.records.rows import Example, Finding, RawRow, Split, SplitRow
 
 __all__ = ["Prepared", "prepare"]
 
+Tell = Callable[[str, int], None]
+"""Told the name of a step and the number of rows."""
+
 _EMPTY = ReadResult([], [])
 _OPTIONAL_ROLES = ("group", "time", "system", "tools")
 
 
+def _silent(step: str, rows: int) -> None:
+    """Says nothing."""
+    del step, rows
+
+
 def prepare(
-    options: DataSection, task: Task | None, seed: int, pins: Mapping[str, Split] | None = None
+    options: DataSection,
+    task: Task | None,
+    seed: int,
+    pins: Mapping[str, Split] | None = None,
+    today: date | None = None,
+    tell: Tell = _silent,
+    workers: int = 1,
 ) -> Prepared:
     """Everything that happens to rows before they are tokenized. Reads files, writes none.
 
     Args:
-        options: files, columns, fractions.
+        options: files, columns, fractions, policies, waivers.
         task: the user's task; None = follow the layout.
         seed: of the split.
         pins: row_id to the side that an earlier run gave it.
+        today: the day on which waivers are looked at; None = this one.
+        tell: called with the name of each step and the number of rows before it begins.
+        workers: processes for the checks of single rows; the result is the same.
     Raises:
         UsageError: a path or column that does not exist.
         DataError: rows that can't be read, understood, split or learned from.
         IntegrityError: E0905, a record was lost or doubled (a bug).
     """
+    tell("read", 0)
     own = read(options.path, options)
     held = read(options.eval, options) if options.eval else _EMPTY
+    everything = [*own.rows, *held.rows]
+    received = total(row_hash(row.fields) for row in everything)
+    tell("understand", len(everything))
     layout = _with_encodings(detect(own.rows, options, task), own, held, options)
     eval_layout = _layout_of_holdout(held, layout, options)
     # The holdout is numbered first: its row ids must not depend on the rows that train.
@@ -49,24 +79,97 @@ def prepare(
     holdout, held_findings, held_lost = normalize(held.rows, eval_layout, options, seen)
     examples, findings, lost = normalize(own.rows, layout, options, seen)
     findings = [*held_findings, *findings]
-    _refuse_bad_targets([*lost, *held_lost], [*own.rows, *held.rows], findings, layout, options)
+    _refuse_bad_targets([*lost, *held_lost], everything, findings, layout, options)
     _refuse(examples, holdout, [*lost, *held_lost], findings, layout)
+    raw = _raw_rows(everything, [*lost, *held_lost], [*examples, *holdout])
+    # Before rows are compared: two that differ in an address only are one when it is masked.
+    examples, own_masks, masked = mask_examples(examples, options.policies)
+    holdout, held_masks, held_masked = mask_examples(holdout, options.policies)
+    findings += [*own_masks, *held_masks]
+    tell("check", len(everything))
     keys = [input_key(example) for example in examples]
-    findings.extend(check(examples, keys))
     held_keys = [input_key(example) for example in holdout]
-    findings.extend(check(holdout, held_keys, given_holdout=True))
-    kept, copies = _take_out_copies(examples, keys)
-    placed, split_findings = split(
-        kept, holdout, options, seed, layout.task, _inherited(pins or {}, examples, keys)
-    )
+    judges = [e.split == "holdout" for e in examples] + [True] * len(holdout)
+    near = clusters([*examples, *holdout], [*keys, *held_keys], judges)
+    findings.extend(check(examples, keys, near=near, workers=workers))
+    findings.extend(check(holdout, held_keys, given_holdout=True, near=near, workers=workers))
+    protected = {e.row_id for e in holdout} | {e.row_id for e in examples if e.split == "holdout"}
+    day = today or date.today()
+    waived = find_waived(findings, options.waivers, raw, day)
+    aside = to_set_aside(findings, options.policies, waived, protected)
+    left, left_keys, gone = take_out(examples, keys, aside)
+    kept, copies = _take_out_copies(left, left_keys, _staying_copies(options, waived))
+    if not kept:
+        raise _nothing_left(aside)
+    tell("split", len(kept))
+    inherited = _inherited(pins or {}, left, left_keys)
+    placed, split_findings = split(kept, holdout, options, seed, layout.task, inherited, near)
+    late = find_waived(split_findings, options.waivers, raw, day)
+    waived = list(dict.fromkeys([*waived, *late]))
+    aside |= to_set_aside(_of_kept(split_findings, placed), options.policies, late, protected)
+    placed = place_again(placed, aside)
+    if not any(row.split == "train" for row in placed):
+        raise _nothing_left(aside)
     findings.extend(split_findings)
-    splits = _in_order([*own.rows, *held.rows], [*lost, *held_lost, *copies, *placed])
-    verify_conservation(splits, ((row.source, row.record) for row in [*own.rows, *held.rows]))
+    kinds = (finding.kind for finding in findings)
+    findings.extend(
+        look_at_waivers(options.waivers, waived, kinds, everything[0].source, day)
+        if options.waivers
+        else ()
+    )
+    splits = _in_order(everything, [*lost, *held_lost, *gone, *copies, *placed])
+    verify_conservation(splits, ((row.source, row.record) for row in everything))
     left_out = Counter(row.reason for row in held_lost)
     prepared = _assemble(
-        options, seed, layout, own, held, [*kept, *holdout], splits, findings, kept
+        options, seed, layout, own, held, [*kept, *holdout], splits, findings, kept, raw
     )
-    return replace(prepared, left_out=dict(left_out))
+    prepared = replace(
+        prepared,
+        findings=with_severity(redacted(prepared.findings), options.policies),
+        left_out=dict(left_out),
+        received=received,
+        hashes={row_id: row_hash(row.fields) for row_id, row in raw.items()},
+        policies=dict(options.policies),
+        waivers=options.waivers,
+        waived=waived,
+        masked=masked | held_masked,
+        eval_columns=eval_layout.columns,
+    )
+    check_balance(received, sums(prepared))
+    return prepared
+
+
+def _raw_rows(
+    rows: Sequence[RawRow], lost: Sequence[SplitRow], examples: Sequence[Example]
+) -> dict[str, RawRow]:
+    """Raw rows by row id."""
+    at = {(row.source, row.record): row for row in rows}
+    found = {row.row_id: at[row.source, row.record] for row in lost}
+    return found | {e.row_id: at[e.source, e.record] for e in examples}
+
+
+def _of_kept(findings: Sequence[Finding], placed: Sequence[SplitRow]) -> list[Finding]:
+    """Findings about rows that the split has not set aside already."""
+    gone = {row.row_id for row in placed if row.split == "quarantine"}
+    return [finding for finding in findings if finding.row_id not in gone]
+
+
+def _staying_copies(options: DataSection, waived: Sequence[Waived]) -> Callable[[str], bool]:
+    """Whether an exact copy stays with the others, by its row id."""
+    if policy_of("exact_duplicate", options.policies) != "quarantine":
+        return lambda row_id: True
+    passed = {item.row_id for item in waived if item.kind == "exact_duplicate"}
+    return lambda row_id: row_id in passed
+
+
+def _nothing_left(aside: Mapping[str, str]) -> DataError:
+    counts = Counter(aside.values())
+    return DataError(
+        "E0371",
+        "data.policies leaves no row to train on",
+        where=", ".join(f"{number:,} rows {kind}" for kind, number in sorted(counts.items())),
+        hint="choose report for one of these kinds, or mend the rows",
+    )
 
 
 def _layout_of_holdout(held: ReadResult, layout: Layout, options: DataSection) -> Layout:
@@ -171,13 +274,13 @@ def _lost(lost: Sequence[SplitRow], findings: Sequence[Finding]) -> str:
     return "; ".join(
         f"{count:,} rows {reason} (such as {first[reason].source}:"
         f"{first[reason].line or f'record {first[reason].record}'}:"
-        f" {evidence.get(first[reason].row_id, '')})"
+        f" {redact(evidence.get(first[reason].row_id, ''))})"
         for reason, count in Counter(row.reason for row in lost).most_common(3)
     )
 
 
 def _take_out_copies(
-    examples: Sequence[Example], keys: Sequence[str]
+    examples: Sequence[Example], keys: Sequence[str], stays: Callable[[str], bool]
 ) -> tuple[list[Example], list[SplitRow]]:
     """Exact copies leave, one stays; a holdout that a column names keeps all of its rows."""
     kept: list[Example] = []
@@ -190,7 +293,7 @@ def _take_out_copies(
         if side != "holdout":
             copies |= find_copies([examples[i] for i in indices], [keys[i] for i in indices]).keys()
     for example in examples:
-        if example.row_id in copies:
+        if example.row_id in copies and not stays(example.row_id):
             rows.append(example.placed("quarantine", "exact_duplicate"))
         else:
             kept.append(example)
@@ -228,9 +331,8 @@ def _assemble(
     splits: list[SplitRow],
     findings: list[Finding],
     cut: Sequence[Example],
+    raw: Mapping[str, RawRow],
 ) -> Prepared:
-    raw_at = {(row.source, row.record): row for row in [*own.rows, *held.rows]}
-    raw = {row.row_id: raw_at[row.source, row.record] for row in splits}
     side_of = {row.row_id: row.split for row in splits}
     by_side: dict[str, list[Example]] = {side: [] for side in SIDES}
     for example in examples:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from fettle.data.sensitive import redact
 from fettle.records.rows import Example
 
 MAX_SHOWN: Final = 200
@@ -39,6 +40,6 @@ def preview_rows(examples: Sequence[Example], count: int = 3) -> str:
 
 def _marked(text: str, trained: bool = True) -> str:
     """One line without control characters, in brackets when it is trained."""
-    line = _CONTROL.sub("", " ".join(text.split()))
+    line = _CONTROL.sub("", " ".join(redact(text).split()))
     line = line if len(line) <= MAX_SHOWN else line[: MAX_SHOWN - 1] + "…"
     return f"[[{line}]]" if trained else line

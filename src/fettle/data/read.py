@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from fettle.data.decode import MAX_RECORD_CHARS, Decoded, decode, load, printable, read_bytes
 from fettle.data.json_records import looks_like_jsonl, read_json, read_jsonl
+from fettle.data.sensitive import redact
 from fettle.data.tables import read_table, sniff_delimiter, split_lines
 from fettle.errors import DataError, UsageError
 from fettle.recipe.recipe import DataSection
@@ -50,6 +51,8 @@ _FORMAT_OF_SUFFIX: Mapping[str, Format] = {
 _DELIMITER_OF_SUFFIX = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|"}
 _DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
 _ABOUT_THE_DATA = ("license", "licence", "readme", "source", "changelog", "notice", "citation")
+_ACCOUNT = ("manifest.json", "splits.jsonl", "quarantine.jsonl")
+"""Files of a folder that fettle wrote beside a cleaned copy."""
 _NUM_FILES_THAT_ARE_DOCUMENTS = 20
 _INVALID = re.compile("[\udc80-\udcff]")
 
@@ -136,6 +139,26 @@ def read(paths: Sequence[str], options: DataSection) -> ReadResult:
     return ReadResult(rows, sources, skipped)
 
 
+def read_again(source: Source, stored: bytes) -> list[RawRow]:
+    """The records of a file that was read before, from its bytes: nothing is detected anew.
+
+    Args:
+        source: what the file was found to be.
+        stored: its bytes, as they were or as a cleaned copy has them.
+    Raises:
+        DataError: the bytes are no such file, or hold no row.
+    """
+    options = DataSection(
+        path=[source.path],
+        format=source.format,
+        encoding=source.encoding,
+        delimiter=source.delimiter,
+        header=source.header,
+    )
+    whole_file = source.format == "text" and source.num_records == 1
+    return _read_file(Path(source.path), source.path, stored, options, whole_file)[0]
+
+
 def _list_files(
     paths: Sequence[str],
 ) -> tuple[list[tuple[Path, str, bool]], list[tuple[str, str]]]:
@@ -173,7 +196,12 @@ def _list_files(
 def _list_folder(folder: Path, skipped: list[tuple[str, str]]) -> list[Path]:
     found: list[Path] = []
     for root, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        hidden = {name for name in folders if name.startswith(".")}
+        for name in sorted(set(folders) - hidden):
+            if all((Path(root) / name / file).is_file() for file in _ACCOUNT):
+                hidden.add(name)
+                skipped.append((printable(os.path.join(root, name)), "an account of fettle"))
+        folders[:] = sorted(set(folders) - hidden)
         for name in sorted(names):
             path = Path(root) / name
             if name.startswith(".") or not path.is_file():
@@ -371,7 +399,7 @@ def _refuse_malformed(rows: Sequence[RawRow], limit: float) -> None:
         return
     places = "; ".join(
         f"{row.source}:{row.line if row.line is not None else f'record {row.record}'}"
-        f" ({row.malformed})"
+        f" ({redact(row.malformed or '')})"
         for row in bad[:5]
     )
     raise DataError(

@@ -3,10 +3,13 @@
 In: examples, perhaps a holdout that the user gave. Out: a SplitRow for each example, and findings.
 Must not know: files, tokens.
 
-A side is the hash of a key: the group where there is one, else the normalised input. Rows of one
-group, exact duplicates and rows with conflicting labels therefore lie together, the order of rows
-plays no part, and a row stays where it is when other rows come. ``u`` is the hash as a number in
-[0, 1): holdout where u < holdout fraction, validation where u >= 1 - validation fraction.
+A side is the hash of a key: the group where there is one, else the normalised input, or that of the
+cluster of near duplicates in which they lie (``placing``). Rows of one group, duplicates, near
+duplicates, texts that contain each other and rows with conflicting labels therefore lie together,
+the order of rows plays no part, and a row stays where it is when other rows come. One whose key is
+that of other rows (cluster_hash) may move when rows come that tie it to another cluster. ``u`` is
+the hash as a number in [0, 1): holdout where u < holdout fraction, validation where u >= 1 -
+validation fraction.
 
 What a hash can't promise is mended with as few moves as possible, and a moved row says so in its
 reason, since such a row may move back when rows are added:
@@ -17,7 +20,9 @@ A key is never moved where a label would lose its last one on a side, and none t
 than the whole side should.
 
 Rows that an earlier run knew (``pins``) keep its side whatever else holds, and so do new rows with
-the same key: an old training row never comes into the holdout, and the other way round.
+the same key: an old training row never comes into the holdout, and the other way round. Where a
+new row joins two clusters that lay on different sides, the old rows stay, the new one is trained
+on, and the holdout rows that are like it are named (split_leak_near) and counted.
 
 Fractions left to "auto": 10 % validation, and 20 % holdout, 10 % from 5,000 rows on. When growing
 data pass that step, some rows leave the holdout for train; none ever enters it, so that a model of
@@ -30,7 +35,10 @@ from dataclasses import dataclass
 
 import xxhash
 
+from fettle.data.check import leaks
 from fettle.data.deduplicate import input_key
+from fettle.data.near import Clusters, clusters
+from fettle.data.placing import RANK, Placed, input_name, name_components
 from fettle.errors import DataError
 from fettle.recipe.recipe import DataSection, Task
 from fettle.records.rows import Example, Finding, Split, SplitRow
@@ -39,8 +47,6 @@ MIN_ROWS = 20
 """Fewer usable rows than this can't be trained on and judged."""
 MANY_ROWS = 5_000
 _SMALL_HOLDOUT = 100
-_RANK = {"train": 0, "validation": 1, "holdout": 2}
-_MAX_RELATED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,30 +57,6 @@ class Fractions:
     holdout: float
 
 
-def input_name(key: str) -> str:
-    """What rows with this input key are called where row ids stand as well."""
-    return f"input:{key}"
-
-
-@dataclass(slots=True)
-class _Placed:
-    """An example on its way to a side."""
-
-    example: Example
-    key: str
-    """Input key."""
-    side: Split = "train"
-    reason: str = ""
-    cut: bool = False
-    """Whether its side is ours to choose."""
-
-    @property
-    def split_key(self) -> str:
-        """What is hashed; rows with one key never part."""
-        group = self.example.group
-        return f"group:{group}" if group is not None else input_name(self.key)
-
-
 def split(
     examples: Sequence[Example],
     eval_examples: Sequence[Example],
@@ -82,6 +64,7 @@ def split(
     seed: int,
     task: Task,
     pins: Mapping[str, Split] | None = None,
+    found: Clusters | None = None,
 ) -> tuple[list[SplitRow], list[Finding]]:
     """Give each example its side.
 
@@ -92,23 +75,29 @@ def split(
         seed: part of the hash.
         task: labels are looked at for classify.
         pins: row_id to the side that an earlier run gave it; train, validation or holdout.
+        found: clusters of all these examples; None = they are looked for here.
     Returns:
-        One SplitRow for each example, examples first, and findings: split_leak, unknown_label,
-        unused_holdout, unrepresentative, holdout_too_small.
+        One SplitRow for each example, examples first, and findings: split_leak, split_leak_near,
+        near_duplicate, similar_text, same_template, unknown_label, unused_holdout,
+        unrepresentative, holdout_too_small.
     Raises:
         DataError: E0331 too few rows, E0335 no row is left to train on, E0336 too few groups, E0337
             an earlier run trained on all rows.
     """
-    own = [_Placed(example, input_key(example)) for example in examples]
+    own = [Placed(example, input_key(example)) for example in examples]
     given = [
-        _Placed(example, input_key(example), "holdout", "eval_file") for example in eval_examples
+        Placed(example, input_key(example), "holdout", "eval_file") for example in eval_examples
     ]
     if len(own) + len(given) < MIN_ROWS:
         raise too_few(len(own) + len(given))
     fractions = fractions_for(examples, bool(given), options)
+    placed = [*own, *given]
+    if found is None:
+        judges = [item.reason == "eval_file" or item.example.split == "holdout" for item in placed]
+        found = clusters([x.example for x in placed], [x.key for x in placed], judges)
+    name_components(placed, found)
     _place_given(own, bool(given), fractions)
     _pin([item for item in own if item.cut], pins or {}, bool(given))
-    placed = [*own, *given]
     findings = _quarantine_leaks([item for item in placed if not item.cut], placed)
     ours = [item for item in own if item.cut and item.side != "quarantine"]
     if not ours and not any(item.side == "train" for item in own):
@@ -118,10 +107,12 @@ def split(
         _cover_labels(ours, placed, fractions, seed)
     _cover_sizes(ours, placed, fractions, seed)
     findings.extend(_quarantine_leaks(placed, placed))
+    findings.extend(leaks.set_aside(placed, found))
     counts = Counter(item.side for item in placed)
     if not counts["train"]:
         raise _no_train(counts)
     findings.extend(_look(placed, counts, task))
+    findings.extend(leaks.find(placed, found))
     return [item.example.placed(item.side, item.reason) for item in placed], findings
 
 
@@ -154,7 +145,7 @@ def too_few(num_rows: int, where: str = "") -> DataError:
     )
 
 
-def _place_given(own: Sequence[_Placed], has_eval: bool, fractions: Fractions) -> None:
+def _place_given(own: Sequence[Placed], has_eval: bool, fractions: Fractions) -> None:
     """The sides that the user's column names; the others are ours to cut."""
     for item in own:
         side = item.example.split
@@ -170,10 +161,12 @@ def _place_given(own: Sequence[_Placed], has_eval: bool, fractions: Fractions) -
             item.cut = True
 
 
-def _cut(ours: Sequence[_Placed], fractions: Fractions, seed: int) -> None:
+def _cut(ours: Sequence[Placed], fractions: Fractions, seed: int) -> None:
     for item in ours:
         u = position(seed, item.split_key)
         item.reason = "group_hash" if item.example.group is not None else "hash"
+        if item.tied:
+            item.reason = "cluster_hash"
         if u < fractions.holdout:
             item.side = "holdout"
         elif u >= 1 - fractions.validation:
@@ -182,7 +175,7 @@ def _cut(ours: Sequence[_Placed], fractions: Fractions, seed: int) -> None:
             item.side = "train"
 
 
-def _pin(items: Sequence[_Placed], pins: Mapping[str, Split], has_eval: bool) -> None:
+def _pin(items: Sequence[Placed], pins: Mapping[str, Split], has_eval: bool) -> None:
     """Rows of earlier runs keep their side; a new row follows the old rows that share its key."""
     by_key: dict[str, Split] = {}
     for item in items:
@@ -191,7 +184,7 @@ def _pin(items: Sequence[_Placed], pins: Mapping[str, Split], has_eval: bool) ->
             continue
         known = by_key.setdefault(item.split_key, side)
         # A group that the earlier run did not keep together: its new rows must not be judged on.
-        if _RANK[side] < _RANK[known]:
+        if RANK[side] < RANK[known]:
             by_key[item.split_key] = side
     for item in items:
         found = (
@@ -209,8 +202,8 @@ def _pin(items: Sequence[_Placed], pins: Mapping[str, Split], has_eval: bool) ->
 
 
 def _cover_labels(
-    ours: Sequence[_Placed],
-    placed: Sequence[_Placed],
+    ours: Sequence[Placed],
+    placed: Sequence[Placed],
     fractions: Fractions,
     seed: int,
 ) -> None:
@@ -218,7 +211,7 @@ def _cover_labels(
 
     Moved are keys of ``ours``; the others of ``placed`` count, but stay.
     """
-    movable: dict[str, list[_Placed]] = defaultdict(list)
+    movable: dict[str, list[Placed]] = defaultdict(list)
     for item in ours:
         movable[item.split_key].append(item)
     u = {key: position(seed, key) for key in movable}
@@ -274,7 +267,7 @@ def _cover_labels(
 
 
 def _cover_sizes(
-    ours: Sequence[_Placed], placed: Sequence[_Placed], fractions: Fractions, seed: int
+    ours: Sequence[Placed], placed: Sequence[Placed], fractions: Fractions, seed: int
 ) -> None:
     """No side that is to be cut may be empty."""
     for side, wanted in (("holdout", fractions.holdout), ("validation", fractions.validation)):
@@ -317,26 +310,26 @@ def _cover_sizes(
                 item.reason = "size_coverage"
 
 
-def _quarantine_leaks(judges: Sequence[_Placed], placed: Sequence[_Placed]) -> list[Finding]:
+def _quarantine_leaks(judges: Sequence[Placed], placed: Sequence[Placed]) -> list[Finding]:
     """Rows whose input lies on a higher side too leave the lower one; the holdout keeps its rows.
 
     Args:
         judges: rows whose side is known.
         placed: all rows.
     """
-    highest: dict[str, _Placed] = {}
+    highest: dict[str, Placed] = {}
     for item in judges:
         if item.side == "quarantine":
             continue
-        rank, held = _RANK[item.side], highest.get(item.key)
-        if rank and (held is None or (-_RANK[held.side], held.example.row_id) > (
+        rank, held = RANK[item.side], highest.get(item.key)
+        if rank and (held is None or (-RANK[held.side], held.example.row_id) > (
             -rank, item.example.row_id
         )):  # fmt: skip
             highest[item.key] = item
     findings = []
     for item in placed:
         other = highest.get(item.key)
-        if other is None or item.side == "quarantine" or _RANK[item.side] >= _RANK[other.side]:
+        if other is None or item.side == "quarantine" or RANK[item.side] >= RANK[other.side]:
             continue
         item.side, item.reason = "quarantine", "split_leak"
         findings.append(
@@ -352,7 +345,7 @@ def _quarantine_leaks(judges: Sequence[_Placed], placed: Sequence[_Placed]) -> l
     return findings
 
 
-def _look(placed: Sequence[_Placed], counts: Counter[Split], task: Task) -> list[Finding]:
+def _look(placed: Sequence[Placed], counts: Counter[Split], task: Task) -> list[Finding]:
     findings = []
     for item in placed:
         if item.reason == "unused_holdout":
@@ -386,7 +379,7 @@ def _look(placed: Sequence[_Placed], counts: Counter[Split], task: Task) -> list
     return findings
 
 
-def _shared_groups(placed: Sequence[_Placed]) -> list[Finding]:
+def _shared_groups(placed: Sequence[Placed]) -> list[Finding]:
     """Holdout rows whose group is in train too: only sides that were given can part a group."""
     train: dict[str, list[Example]] = defaultdict(list)
     for item in placed:
@@ -406,15 +399,15 @@ def _shared_groups(placed: Sequence[_Placed]) -> list[Finding]:
                 f"{number} of the same group {group!r}, such as {rows[0].source},"
                 f" record {rows[0].record}",
                 "kept: no row is taken out of the holdout; the verdict counts such rows",
-                tuple(row.row_id for row in rows[:_MAX_RELATED]),
+                tuple(row.row_id for row in rows[: leaks.MAX_RELATED]),
             )
         )
     return findings
 
 
-def _unseen_labels(placed: Sequence[_Placed]) -> list[Finding]:
+def _unseen_labels(placed: Sequence[Placed]) -> list[Finding]:
     """Labels that can't be learned, and labels that can't be judged."""
-    on: dict[str, set[str]] = {side: set() for side in _RANK}
+    on: dict[str, set[str]] = {side: set() for side in RANK}
     for item in placed:
         if item.side in on:
             on[item.side].update(item.example.classes)
