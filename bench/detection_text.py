@@ -248,10 +248,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, default=RESULTS)
     parser.add_argument("--limit", type=int, help="take only so many rows of each set")
     parser.add_argument("--show", action="store_true", help="print what was missed or wrong")
-    parser.add_argument("--no-clean", action="store_true", help="leave out the clean sets")
+    parser.add_argument("--clean", default=",".join(CLEAN), help="clean sets; empty = none")
     options = parser.parse_args(arguments)
     kinds = options.kinds.split(",") if options.kinds else None
-    result: dict[str, Any] = {"seed": options.seed, "each": options.each, "sets": {}, "clean": {}}
+    result: dict[str, Any] = {
+        "seed": options.seed,
+        "each": options.each,
+        "limit": options.limit,
+        "sets": {},
+        "clean": {},
+    }
     missed_mark = False
     for name in options.sets.split(","):
         scores, missed, wrong, dirty = detect(
@@ -283,10 +289,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print("missed", fault.kind, fault.variant, str(dirty[fault.row])[:240])
             for row, kind in wrong:
                 print("wrong", kind, str(dirty[row])[:400])
-    if not options.no_clean:
-        for name in CLEAN:
-            result["clean"][name] = rates(name)
-            print(name, json.dumps(result["clean"][name]))
+    for name in options.clean.split(",") if options.clean else ():
+        result["clean"][name] = rates(name)
+        print(name, json.dumps(result["clean"][name]))
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return int(missed_mark)

@@ -45,7 +45,7 @@ _PEER = """
 import json, sys
 import numpy as np
 from cleanlab.filter import find_label_issues
-given, chances = np.load(sys.argv[1]), np.load(sys.argv[2])
+given, chances = np.load(sys.argv[1]), np.load(sys.argv[2]).clip(0, 1)  # it refuses 1 + 1e-16
 found = {rule: np.flatnonzero(find_label_issues(given, chances, filter_by=rule, n_jobs=1)).tolist()
          for rule in sys.argv[3].split(",")}
 print(json.dumps(found))

@@ -101,11 +101,19 @@ def _calibration(data: Path, repeats: int) -> dict[str, Any]:
     with (data / "banking77" / "train.csv").open(encoding="utf-8", newline="") as file:
         own = list(dict.fromkeys(row["text"] for row in csv.DictReader(file)))
     clinc = json.loads((data / "clinc150" / "data_full.json").read_text(encoding="utf-8"))
-    foreign = list(dict.fromkeys(row[0] for row in clinc["train"]))[:4_000]
-    ours, theirs = count_ngrams(own), count_ngrams(foreign)
-    features = fit_tfidf(ours)
-    known, other = features.transform(ours), features.transform(theirs)
+    # CLINC150 has banking intents too: its other domains are what is foreign.
+    domains = json.loads((data / "clinc150" / "domains.json").read_text(encoding="utf-8"))
+    alike = {*domains["banking"], *domains["credit_cards"]}
+    foreign = list(dict.fromkeys(text for text, intent in clinc["train"] if intent not in alike))
+    foreign = foreign[::3]
     generator = np.random.default_rng(0)
+    order = generator.permutation(len(own)).tolist()
+    reference, rest = [own[i] for i in order[:6_000]], [own[i] for i in order[6_000:]]
+    counts, rest_counts = count_ngrams(reference), count_ngrams(rest)
+    weights = fit_tfidf(counts, min_rows=0)
+    known, others = weights.transform(counts), weights.transform(rest_counts)
+    rest_like = likeness(others, known)
+    strange_like = likeness(weights.transform(count_ngrams(foreign)), known)
     settings = {
         "coverage type I": (300, 0.0),
         "coverage power (10 %, 300)": (300, 0.1),
@@ -114,17 +122,21 @@ def _calibration(data: Path, repeats: int) -> dict[str, Any]:
     rejected = dict.fromkeys(settings, 0)
     apart = 0
     for repeat in range(repeats):
-        order = generator.permutation(len(own))
-        reference, held = known[order[:3_000]], known[order[3_000:3_750]]
-        own_like = likeness(held, reference)
-        target_like = likeness(known[order[4_000:4_300]], reference)
-        other_like = likeness(other[generator.permutation(len(foreign))[:30]], reference)
+        # Rows that are no reference are exchangeable: some calibrate, others are the target.
+        drawn = generator.permutation(len(rest))
+        strangers = generator.permutation(len(foreign))
         for name, (number, share) in settings.items():
             strange = round(share * number)
-            drawn = np.concatenate([target_like[: number - strange], other_like[:strange]])
-            rejected[name] += cover(drawn, own_like)[0].p_value <= ALPHA
-        found = tell_apart(known[order[:150]], known[order[5_000:5_150]], repeat, 199)
-        apart += found.p_value <= ALPHA
+            target = np.concatenate(
+                [
+                    rest_like[drawn[1_000 : 1_000 + number - strange]],
+                    strange_like[strangers[:strange]],
+                ]
+            )
+            found = cover(target, rest_like[drawn[:1_000]])[0]
+            rejected[name] += found.p_value <= ALPHA
+        told = tell_apart(others[drawn[:150]], others[drawn[150:300]], repeat, 199)
+        apart += told.p_value <= ALPHA
     shares = {name: count / repeats for name, count in rejected.items()}
     return {**shares, "AUC type I": apart / repeats, "repeats": repeats}
 
@@ -162,7 +174,7 @@ def _measured(
     asked = {name: (t[:MAX_TARGET], y[:MAX_TARGET]) for name, (t, y) in targets.items()}
     drops = expected_drop(texts, labels, folds, [t for t, _ in asked.values()])
     counts = count_ngrams(texts[:cut])
-    weights = fit_tfidf(counts)
+    weights = fit_tfidf(counts, min_rows=0)
     reference = weights.transform(counts)
     held = weights.transform(count_ngrams(texts[cut:]))
     own_like = likeness(held, reference)

@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     optimizer = make_optimizer(model, options.rate, 0.1, kind=options.optimizer)
     history = go_on(model, optimizer, options)
     now = history.now
+    _forget_steps_after(history.steps, options)
     print(
         f"{model.num_parameters():,} parameters; {history.tokens:,} tokens seen; this stretch has"
         f" {now.minutes - now.seconds / 60:.1f} of {now.minutes:g} minutes left",
@@ -253,6 +254,16 @@ def _log(record: StepRecord, history: History, options: argparse.Namespace) -> N
             f" {speed:,.0f} tokens/s, {now.seconds / 60:.1f} min",
             flush=True,
         )
+
+
+def _forget_steps_after(step: int, options: argparse.Namespace) -> None:
+    """Steps that were logged but not saved are taken again."""
+    path = options.work / "run" / "steps.jsonl"
+    if path.is_file():
+        # A kill may have cut the last line.
+        lines = [line for line in path.read_text().splitlines() if line.endswith("}")]
+        kept = [line for line in lines if json.loads(line)["step"] <= step]
+        path.write_text("".join(f"{line}\n" for line in kept))
 
 
 def _checkpoints(options: argparse.Namespace) -> Path:

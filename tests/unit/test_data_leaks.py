@@ -1,16 +1,19 @@
 """Leaks between sides, near duplicates in a split, and what the verdict must know of them."""
 
+import json
 from collections import Counter
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
-from bench.faults.duplicates import look_alikes
+from bench.faults.duplicates import inject_copies, look_alikes
 from tests.unit.test_data_near import edited, pool, sentence
 
 from fettle.data.check import duplicates, leaks
 from fettle.data.deduplicate import input_key
 from fettle.data.near import clusters
+from fettle.data.prepare import prepare
 from fettle.data.split import split
 from fettle.recipe.recipe import DataSection
 from fettle.records.rows import Example, Finding, Message, Split, SplitRow
@@ -145,6 +148,31 @@ def test_rows_that_lie_in_another_pool() -> None:
     assert found[fresh[1]].kind == "split_leak_near"
     assert not any("g2" in f.related for f in found.values())
     assert not found.keys() & {*fresh[:1], *fresh[2:]}
+
+
+def test_a_second_check_of_what_was_kept_sets_nothing_aside(tmp_path: Path) -> None:
+    random = Random(18)
+    made = inject_copies(
+        [{"text": text, "label": "ab"[i % 2]} for i, text in enumerate(pool(80, seed=10))],
+        ["exact", "case", "spacing", "words 5 %", "wrapped"],
+        8,
+    ).rows
+    path = tmp_path / "rows.jsonl"
+    lines = [json.dumps(one) for one in made]
+    results = []
+    for _ in range(3):
+        path.write_text("\n".join(lines), encoding="utf-8")
+        first = prepare(DataSection(path=[str(path)]), None, 0)
+        results.append({r.row_id: r.split for r in first.splits})
+        kept = [r.record - 1 for r in first.splits if r.split != "quarantine"]
+        lines = [lines[index] for index in kept]
+        random.shuffle(lines)
+    sets = [Counter(result.values()) for result in results]
+    assert sets[0]["quarantine"] == 24
+    assert sets[1]["quarantine"] == sets[2]["quarantine"] == 0
+    # Neither the rows that left nor the order of the lines moved any other row.
+    for after in results[1:]:
+        assert all(results[0][row_id] == side for row_id, side in after.items())
 
 
 def test_repeated_prompts_and_answers() -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def prepared_from(folder: Path, content: str, **options: Any) -> Prepared:
 def test_each_line_holds_the_hash_of_the_one_before(tmp_path: Path) -> None:
     lines = written(tmp_path).read_bytes().splitlines()
     assert json.loads(lines[0])["previous"] == "0" * 64
-    for before, after in zip(lines, lines[1:], strict=False):
+    for before, after in pairwise(lines):
         assert json.loads(after)["previous"] == hashlib.sha256(before).hexdigest()
     assert [entry["evidence"] for entry in verify(tmp_path / LEDGER)] == ["é \ud800"] * 5
 

@@ -197,16 +197,18 @@ def test_pairs_are_those_of_plain_sets() -> None:
     }
     wanted = {}
     for i, j in combinations(range(len(texts)), 2):
-        value = alike(word_pairs(texts[i]), word_pairs(texts[j]))
-        if 0.4 <= value < 0.7:
-            value = max(value, alike(five_characters(texts[i]), five_characters(texts[j])))
-        if value >= 0.7:
-            wanted[i, j] = value
+        by_words = alike(word_pairs(texts[i]), word_pairs(texts[j]))
+        if by_words < 0.4:
+            continue
+        values = by_words, alike(five_characters(texts[i]), five_characters(texts[j]))
+        if max(values) >= 0.7:
+            wanted[i, j] = values
     assert len(wanted) > 30
     # Nothing is called near that is not, and next to nothing is missed.
     assert found.keys() <= wanted.keys()
     assert len(found) >= 0.99 * len(wanted)
-    assert all(found[key] == pytest.approx(wanted[key]) for key in found)
+    for key, value in found.items():
+        assert any(value == pytest.approx(plain_value) for plain_value in wanted[key])
 
 
 def test_neither_order_nor_workers_play_a_part() -> None:

@@ -193,7 +193,7 @@ def test_sharegpt_and_json_in_a_cell() -> None:
         ([USER, {**ANSWER, "weight": 0}], "role_order", "no turn of the assistant"),
         ([ANSWER], "role_order", "nothing stands before"),
         ([USER, {"role": "narrator", "content": "x"}], "role_order", "speaker 'narrator'"),
-        ([USER, {"role": "assistant", "content": ""}], "role_order", "turn 2"),
+        ([USER, {"role": "assistant", "content": ""}], "empty", "turn 2"),
         ([USER, {"role": "assistant", "content": " "}], "empty", "last answer"),
         ([{"role": "user", "content": [{"type": "image_url"}]}, ANSWER], "role_order", "image_url"),
         ([USER, {**ANSWER, "weight": -1}], "role_order", "weight -1"),

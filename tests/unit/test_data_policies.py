@@ -1,5 +1,6 @@
 """Policies decide what is done about a finding, waivers which findings count; nothing is silent."""
 
+import ast
 import json
 from datetime import date
 from pathlib import Path
@@ -280,3 +281,32 @@ def test_new_data_keep_the_old_sides_and_say_what_changed(tmp_path: Path) -> Non
     # Without the earlier account another seed is another split.
     free = fettle.check(path, out=tmp_path / "free", seed=7)
     assert held & {example.row_id for example in free.prepared.examples["train"]}
+
+
+def test_the_page_has_the_table_of_kinds(repository: Path) -> None:
+    page = (repository / "docs/concepts/splits-and-quarantine.md").read_text(encoding="utf-8")
+    for kind, known in POLICIES.items():
+        row = f"| `{kind}` | {known.default} | {', '.join(known.allowed)} | {known.fix or '–'} |"
+        assert row in page, f"docs/concepts/splits-and-quarantine.md needs: {row}"
+
+
+def test_every_kind_that_is_found_has_a_policy(repository: Path) -> None:
+    """Kinds are the first or fifth argument of what makes a finding."""
+    position = {"finding": 0, "quarantine": 1, "note": 1, "Finding": 4, "_Unusable": 0, "_about": 1}
+    found = set()
+    for folder in ("data", "stages"):
+        for path in (repository / "src/fettle" / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if not isinstance(node, ast.Call):
+                    continue
+                function = node.func
+                name = function.attr if isinstance(function, ast.Attribute) else ""
+                name = function.id if isinstance(function, ast.Name) else name
+                index = position.get(name)
+                if index is None or len(node.args) <= index:
+                    continue
+                value = node.args[index]
+                if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                    found.add(value.value)
+    assert len(found) > 20
+    assert sorted(found - set(POLICIES)) == []

@@ -274,6 +274,9 @@ def test_a_copy_never_goes_where_something_else_is(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         fettle.check(source, out=tmp_path / "out", fix=tmp_path)
     assert caught.value.code == "E0143"
+    with pytest.raises(UsageError) as caught:
+        fettle.check(tmp_path, out=tmp_path / "out", fix=tmp_path / "inside")
+    assert caught.value.code == "E0143"
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     with pytest.raises(UsageError) as caught:
@@ -321,10 +324,11 @@ def test_any_csv_comes_back(
     round_trip("data.csv", content, text="text", label="label")
 
 
-values = st.recursive(
-    st.one_of(st.text(max_size=8), st.integers(), st.none(), st.sampled_from(["cafÃ©", "\ud800"])),
-    lambda inner: st.lists(inner, max_size=2),
-    max_leaves=4,
+plain = st.one_of(
+    st.text(max_size=8), st.integers(), st.none(), st.sampled_from(["cafÃ©", "\ud800"])
+)
+values = st.one_of(
+    plain, st.lists(plain, max_size=2), st.dictionaries(st.text(max_size=3), plain, max_size=2)
 )
 
 

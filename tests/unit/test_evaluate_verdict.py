@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -430,3 +430,16 @@ def test_limits_of_the_holdout_are_in_headline_and_reason():
     assert "1 row of the holdout was left out (1 overlong)" in one.headline
     none = judge(base, tuned, holdout={"rows_with_train_group": 0, "left_out": {}})
     assert "holdout" not in none.headline
+
+
+def test_the_result_is_given_without_rows_that_have_a_twin_in_train():
+    base, tuned = counts(50, 2, 40, 8)
+    twins = {row.row_id for row in base[::3]}
+    found = judge(base, tuned, train_twins=twins)
+    others = judge(*([row for row in rows if row.row_id not in twins] for rows in (base, tuned)))
+    without = found.extra["without_train_twins"]
+    assert without["n"] == len(base) - len(twins)
+    assert without == asdict(others.primary)
+    assert found.primary == judge(base, tuned).primary
+    for nothing in (set(), {row.row_id for row in base}):
+        assert "without_train_twins" not in judge(base, tuned, train_twins=nothing).extra

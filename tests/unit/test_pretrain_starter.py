@@ -161,7 +161,13 @@ def test_a_stopped_stretch_goes_on_bit_for_bit(
     history = json.loads((tmp_path / "whole/stretch.json").read_text())
     (work / "run").rename(work / "run-whole")
     run(example, work, "parts", "--steps=3")
+    with (work / "run/steps.jsonl").open("a") as log:
+        # What a kill leaves behind: a step that was not saved, and half a line.
+        log.write('{"step": 4, "tokens": 4096, "loss": 0.0}\n{"step": 5, "tok')
     run(example, work, "parts", "--steps=6")
+    lines = [json.loads(line) for line in (work / "run/steps.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert all(line["loss"] > 1 for line in lines)
     parts = weights(work)
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     found = json.loads((tmp_path / "parts/stretch.json").read_text())

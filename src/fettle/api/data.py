@@ -7,16 +7,25 @@ from typing import Any, Literal
 
 from fettle.api.recipes import Paths, data_name, make_recipe
 from fettle.api.tokens import TokenCounts, count_tokens
-from fettle.data.account import ACCOUNT_FILES, LATER_FILES, Prepared, write_account
+from fettle.data.account import (
+    ACCOUNT_FILES,
+    LATER_FILES,
+    Prepared,
+    with_findings,
+    write_account,
+)
 from fettle.data.copies import Copy, check_copy_directory, write_copies
 from fettle.data.earlier import find_account, rows_of, sides_of
 from fettle.data.prepare import prepare
 from fettle.data.preview import preview_rows
+from fettle.data.represent import Representation, findings_of, represent
 from fettle.data.restore import Restored
 from fettle.data.restore import restore as restore_rows
+from fettle.data.target_rows import read_target
 from fettle.data.updates import compare_sides
 from fettle.errors import UsageError
-from fettle.records.rows import Finding
+from fettle.records.rows import Example, Finding
+from fettle.report.check_report import CHECK_REPORT, write_check_report
 
 Level = Literal["clean", "warnings", "quarantined", "blocked"]
 """How bad it is: errors remain; rows were set aside; something was noticed; nothing was."""
@@ -34,6 +43,8 @@ class Checked:
     tokens: TokenCounts | None = None
     """Lengths under a base's tokenizer and template, where one was named."""
     strict: bool = False
+    representation: Representation | None = None
+    """How the training rows compare with a target, where one was named."""
 
     @property
     def errors(self) -> int:
@@ -118,6 +129,9 @@ class Checked:
             "repaired": prepared.num_changed,
             "against": None if prepared.against is None else prepared.against.to_json(),
             "tokens": None if self.tokens is None else self.tokens.to_json(),
+            "representation": None
+            if self.representation is None
+            else self.representation.to_json(),
             "directory": str(self.directory),
             "fixed": None
             if self.fixed is None
@@ -131,7 +145,9 @@ def check(
     out: str | Path | None = None,
     fix: str | Path | None = None,
     against: str | Path | None = None,
+    target: str | Path | None = None,
     strict: bool = False,
+    workers: int = 1,
     settings: Sequence[str] = (),
     progress: Callable[[str, int], None] | None = None,
     **options: Any,
@@ -144,7 +160,11 @@ def check(
         fix: directory of a cleaned copy in the format of the source, with an account of its own.
         against: an earlier run or account: its rows keep their sides, and the account says which
             rows are new, gone or moved.
+        target: a file of inputs that the model will meet; labels are not needed. The training rows
+            are compared with it.
         strict: warnings count as errors in ``exit_code``.
+        workers: processes for the checks of single rows, where there are many; the result is the
+            same. A script that asks for more than one needs ``if __name__ == "__main__":``.
         settings: ``section.key=value`` texts.
         progress: told the name of each step and the number of rows.
         options: the common options; ``base`` names the base whose tokenizer counts.
@@ -165,17 +185,31 @@ def check(
     earlier = None if against is None else find_account(Path(against))
     pins = None if earlier is None else sides_of(earlier)
     tell: Mapping[str, Any] = {} if progress is None else {"tell": progress}
-    prepared = prepare(recipe.data, recipe.task, recipe.seed, pins, **tell)
+    prepared = prepare(recipe.data, recipe.task, recipe.seed, pins, workers=workers, **tell)
     tokens = None
     if recipe.base.id is not None:
         prepared, tokens = count_tokens(prepared, recipe)
+    representation, rows = None, list[Example]()
+    if target is not None:
+        rows = read_target(str(target), prepared.layout)
+        representation = represent(prepared.examples["train"], rows, recipe.seed)
+        prepared = with_findings(prepared, findings_of(representation, str(target)))
     if earlier is not None:
         changes = compare_sides(rows_of(earlier), prepared.splits, str(against))
         prepared = replace(prepared, against=changes)
     write_account(directory, prepared)
     copies = () if fix is None else tuple(write_copies(Path(fix), prepared))
     fixed = None if fix is None else Path(fix)
-    return Checked(directory, prepared, fixed, copies, tokens, strict)
+    found = Checked(directory, prepared, fixed, copies, tokens, strict, representation)
+    write_check_report(
+        directory,
+        prepared,
+        lengths=None if tokens is None else tokens.as_lengths(),
+        representation=representation,
+        target_examples=rows,
+        remaining=found.remaining,
+    )
+    return found
 
 
 def restore(
@@ -208,4 +242,4 @@ def _is_account(directory: Path) -> bool:
     if not directory.is_dir():
         return False
     names = {path.name for path in directory.iterdir()}
-    return not names or set(ACCOUNT_FILES) <= names <= {*ACCOUNT_FILES, *LATER_FILES}
+    return not names or set(ACCOUNT_FILES) <= names <= {*ACCOUNT_FILES, *LATER_FILES, CHECK_REPORT}

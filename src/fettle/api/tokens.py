@@ -6,8 +6,8 @@ aside, exactly as a run does, and counts. Must not know: models; nothing is fetc
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,6 +28,7 @@ from fettle.models.hub import fetch
 from fettle.recipe import defaults
 from fettle.recipe.recipe import Recipe
 from fettle.records.rows import Example
+from fettle.report.check_sections import Lengths
 
 _FROM_PAD = {"roberta", "xlm-roberta", "camembert", "mpnet"}
 """Count positions from the pad token's id on."""
@@ -49,6 +50,12 @@ class TokenCounts:
     """Tokens of the training rows that are learned."""
     found: dict[str, int]
     """Rows that are overlong, truncated, empty of what could be learned, or refused, by kind."""
+    lengths: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """Side -> tokens of each of its rows, before any cut."""
+
+    def as_lengths(self) -> Lengths:
+        """For the report."""
+        return Lengths(self.lengths, "tokens", self.max_length, self.base)
 
     def to_json(self) -> dict[str, Any]:
         """For --json."""
@@ -108,8 +115,16 @@ def count_tokens(prepared: Prepared, recipe: Recipe) -> tuple[Prepared, TokenCou
         total=sum(lengths),
         trained=sum(row.num_targets for row in results["train"].rows),
         found=dict(sorted(found.items())),
+        lengths={side: _whole_lengths(result) for side, result in results.items()},
     )
     return prepared, counts
+
+
+def _whole_lengths(result: Tokenized) -> list[int]:
+    """Tokens of each row as it was before it was cut or divided."""
+    whole = dict(result.overlong)
+    kept = [row.num_tokens for row in result.rows if row.row_id not in whole]
+    return [*kept, *whole.values()]
 
 
 def _tokenize(

@@ -47,8 +47,19 @@ def check(
             metavar="RUN|DIR",
         ),
     ] = None,
+    target: Annotated[
+        Path | None,
+        typer.Option(
+            "--target",
+            help="Inputs the model will meet: are the rows like them?",
+            metavar="FILE",
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Default: checks/<data>.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count as errors.")] = False,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Processes for the checks of single rows.")
+    ] = 1,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -69,7 +80,9 @@ def check(
         out=out,
         fix=fix,
         against=against,
+        target=target,
         strict=strict,
+        workers=workers,
         settings=settings or (),
         progress=None if quiet else _progress(),
         base=base,
@@ -93,6 +106,7 @@ def check(
         _show(found)
     if not quiet:
         talk(f"account   {found.directory}/findings.jsonl, splits.jsonl, quarantine.jsonl")
+        talk(f"report    {found.directory}/report.html")
         if found.fixed is not None:
             talk(f"{'next':<9} fettle run {_files(found)} · fettle restore {found.fixed} --all")
     if found.exit_code:
@@ -153,6 +167,14 @@ def _account_lines(result: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"{'tokens':<11} {tokens['base']}: median {tokens['median']:g}, longest"
             f" {tokens['longest']:,} of at most {tokens['max_length']:,}{listed}"
+        )
+    compared = result["representation"]
+    if compared is not None:
+        coverage, apart = compared["coverage"], compared["distinguishability"]
+        lines.append(
+            f"{'target':<11} {coverage['share']:.1%} of {coverage['n']:,} rows are unlike all"
+            f" training rows ({coverage['expected']:.1%} would be by chance); told apart with AUC"
+            f" {apart['auc']:.2f} (0.5 = not at all)"
         )
     fixed = result["fixed"]
     for copy in fixed["files"] if fixed is not None else ():

@@ -54,6 +54,10 @@ class ConversationError(ValueError):
     """Why a value is no conversation; becomes the reason of a quarantined row."""
 
 
+class EmptyTurnError(ConversationError):
+    """A turn to learn from has no words."""
+
+
 def find_turns(value: Any) -> list[Mapping[str, Any]] | None:
     """The turns in a value (a list of objects, or that list as JSON text); None if it has none."""
     if isinstance(value, str):
@@ -121,7 +125,7 @@ def _message(turn: Mapping[str, Any], number: int, roles: Mapping[str, str]) -> 
     calls = _tool_calls(turn, number)
     content = _content(turn, number)
     if not content and not calls and role == "assistant" and turn.get("weight", 1) != 0:
-        raise ConversationError(f"turn {number} of the assistant is empty")
+        raise EmptyTurnError(f"turn {number} of the assistant is empty")
     name = turn.get("name")
     call_id = turn.get("tool_call_id")
     return Message(

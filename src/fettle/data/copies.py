@@ -59,12 +59,14 @@ def check_copy_directory(directory: Path, sources: Iterable[str]) -> None:
     Raises:
         UsageError: E0111 something else is there, E0143 one of the sources lies there.
     """
+    target = directory.resolve()
     for source in sources:
-        if Path(source).resolve().is_relative_to(directory.resolve()):
+        place = Path(source).expanduser().resolve()
+        if place.is_relative_to(target) or target.is_relative_to(place):
             raise UsageError(
                 "E0143",
-                f"{source} lies in {directory}, where the cleaned copy is to go",
-                why="The input is never written to",
+                f"{source} and {directory}, where the cleaned copy is to go, lie in each other",
+                why="The input is never written to, and the copy would be read as data",
                 hint="choose another directory with --fix",
             )
     if not directory.exists():

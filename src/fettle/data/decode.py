@@ -23,6 +23,9 @@ MAX_FILE_BYTES = 4 * 1024**3
 MAX_RECORD_CHARS = 16 * 1024**2
 """A single record above this is malformed: no model reads a row of 16 MiB."""
 
+_MIN_BOMB = 64 * 1024**2
+_MAX_RATIO = 200
+"""Real text shrinks to a tenth or so; gzip can reach a thousandth."""
 _SAMPLE_BYTES = 256 * 1024
 _MAX_CONTROL_SHARE = 0.05
 _MAGIC = {
@@ -248,6 +251,14 @@ def _gunzip(path: Path, data: bytes) -> bytes:
                 size += len(chunk)
                 if size > MAX_FILE_BYTES:
                     raise _too_large(path)
+                if size > _MIN_BOMB and size > _MAX_RATIO * len(data):
+                    raise DataError(
+                        "E0339",
+                        f"{path} unpacks to more than {_MAX_RATIO} times its size",
+                        why="No text that is worth learning from is that repetitive; it may be made"
+                        " to fill the memory",
+                        hint="unpack it yourself if you trust it, and give the file without .gz",
+                    )
                 chunks.append(chunk)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(

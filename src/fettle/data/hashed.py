@@ -46,7 +46,7 @@ class HashedTfidf:
     """Weights of n-grams, learned from texts."""
 
     word_weights: Floats32
-    """[BUCKETS]; 0 where an n-gram did not occur."""
+    """[BUCKETS]; 0 where an n-gram has none."""
     character_weights: Floats32
 
     def transform(self, counts: Counts) -> csr_matrix:
@@ -87,7 +87,8 @@ def fit_tfidf(counts: Counts, min_rows: int = 1) -> HashedTfidf:
 
     Args:
         counts: of the texts.
-        min_rows: an n-gram in fewer of them has no weight.
+        min_rows: an n-gram in fewer of them has no weight; 0 = one that none of them has weighs as
+            much as one can, so that a text full of such n-grams is unlike all of them.
     """
     return HashedTfidf(_idf(counts.words, min_rows), _idf(counts.characters, min_rows))
 
@@ -187,7 +188,7 @@ def _stack(parts: Sequence[csr_matrix]) -> csr_matrix:
 def _idf(counts: csr_matrix, min_rows: int) -> Floats32:
     rows = np.bincount(counts.indices, minlength=BUCKETS)
     weights = np.log((1 + counts.shape[0]) / (1 + rows)) + 1
-    return np.where(rows >= max(min_rows, 1), weights, 0).astype(np.float32)
+    return np.where(rows >= min_rows, weights, 0).astype(np.float32)
 
 
 def _weighted(counts: csr_matrix, weights: Floats32) -> csr_matrix:
@@ -222,11 +223,13 @@ class Landmarks:
 
     def coordinates(self, reduced: csr_matrix) -> Floats32:
         """[N, H], whose products are about those of the features."""
-        return (reduced @ self.rows.T).toarray() @ self.map  # type: ignore[no-any-return]
+        found: Floats32 = (reduced @ self.rows.T).toarray() @ self.map
+        return found
 
     def weights(self, dense: Floats32) -> Floats32:
         """Linear weights [H, K] on coordinates as weights [F, K] on reduced features."""
-        return self.rows.T @ (self.map @ dense)  # type: ignore[no-any-return]
+        found: Floats32 = self.rows.T @ (self.map @ dense)
+        return found
 
 
 def choose_landmarks(features: csr_matrix, number: int, seed: int) -> Landmarks:

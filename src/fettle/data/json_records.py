@@ -15,6 +15,7 @@ Shapes of a JSON file that are understood:
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ from fettle.records.rows import RawRow
 MAX_DEPTH = 100
 """Deeper nesting in a record is malformed: nothing below needs it, and recursion has an end."""
 
+_KEY = re.compile(r'"[ \t]*:')
 _SPACE = re.compile(r"[ \t\r\n]*")
 _INVALID = re.compile("[\udc80-\udcff]")
 _COLUMN_NAMES = frozenset(TEXT + LABEL + PROMPT + COMPLETION) | {"id"}
@@ -61,7 +63,7 @@ def read_jsonl(text: str, source: str) -> list[RawRow]:
             rows.append(_oversized(source, record, number, line, len(line)))
             continue
         try:
-            value = _loads(line)
+            value = _loads_line(line)
         except RecursionError:
             reason = f"JSON nested deeper than {MAX_DEPTH} levels"
             rows.append(RawRow(source, record, number, {"raw": line[:1000]}, reason))
@@ -85,7 +87,7 @@ def read_json(text: str, source: str, has_invalid: bool) -> list[RawRow]:
         DataError: E0324 not JSON, E0325 JSON without records.
     """
     try:
-        document = _loads(text)
+        document = _loads_strictly(text)
     except RecursionError:
         raise DataError(
             "E0324",
@@ -104,6 +106,14 @@ def read_json(text: str, source: str, has_invalid: bool) -> list[RawRow]:
             hint="mend the file at that place, or fetch it again if it was cut short",
         ) from error
     records = list(_find(document, (), 0))
+    key = _doubled_container(document, records)
+    if key is not None:
+        raise DataError(
+            "E0324",
+            f"{source} is not valid JSON: the key {key!r} stands twice in an object",
+            why="What stands under it the first time would be lost",
+            hint="join the two, or rename one",
+        )
     if not records:
         raise DataError(
             "E0325",
@@ -247,7 +257,10 @@ def _row(
         fields = {}
     if extra:
         fields.update({key: item for key, item in extra.items() if key not in fields})
-    if isinstance(value, dict | list | str):
+    key = _doubled(value)
+    if key is not None:
+        reason: str | None = f"the key {key!r} stands twice in an object"
+    elif isinstance(value, dict | list | str):
         reason = _fault(value, raw)
     else:
         reason = f"{_describe(value)} where an object is expected"
@@ -396,6 +409,67 @@ def _constant(name: str) -> None:
 
 def _loads(text: str) -> Any:
     return json.loads(text, parse_constant=_constant)
+
+
+class _Doubled(dict[str, Any]):
+    """An object in which a key stands twice: one of its values would be lost unnoticed."""
+
+    key: str = ""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) == len(pairs):
+        return value
+    doubled = _Doubled(value)
+    doubled.key = next(key for key, count in Counter(k for k, _ in pairs).items() if count > 1)
+    return doubled
+
+
+def _loads_strictly(text: str) -> Any:
+    """As ``_loads``, but objects with a key twice are ``_Doubled``."""
+    return json.loads(text, parse_constant=_constant, object_pairs_hook=_object)
+
+
+def _loads_line(line: str) -> Any:
+    value = _loads(line)
+    # A flat object has as many colons behind quotes as keys; others are looked at more closely.
+    if isinstance(value, dict) and len(_KEY.findall(line)) != len(value):
+        return _loads_strictly(line)
+    return value
+
+
+def _doubled_container(document: Any, records: Sequence[_Record]) -> str | None:
+    """The key that stands twice in an object around the records, not in one of them."""
+    paths = {path[:length] for path, _, _ in records for length in range(len(path))}
+    for path in paths:
+        item = document
+        for step in path:
+            item = _step(item, step)
+        if isinstance(item, _Doubled):
+            return item.key
+    return None
+
+
+def _step(value: Any, step: str | int) -> Any:
+    if isinstance(value, dict):
+        return value.get(step)
+    is_inside = isinstance(value, list) and isinstance(step, int)
+    return value[step] if is_inside else None
+
+
+def _doubled(value: Any) -> str | None:
+    """The key that stands twice in an object inside a value."""
+    stack: list[Any] = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, _Doubled):
+            return item.key
+        if isinstance(item, dict):
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+    return None
 
 
 def _explain(text: str, error: ValueError) -> str:

@@ -18,7 +18,7 @@ import xxhash
 
 from fettle.data import names
 from fettle.data.clean import REPAIRS, repair
-from fettle.data.conversations import ConversationError, parse_messages, parse_tools
+from fettle.data.conversations import ConversationError, EmptyTurnError, parse_messages, parse_tools
 from fettle.data.detect import Layout
 from fettle.data.profile import as_text
 from fettle.data.targets import TargetError, label_set, number
@@ -202,7 +202,8 @@ class _Normalizer:
             try:
                 messages = parse_messages(value, self.layout.roles)
             except ConversationError as error:
-                raise _Unusable("role_order", str(error), "mend the conversation") from error
+                kind = "empty" if isinstance(error, EmptyTurnError) else "role_order"
+                raise _Unusable(kind, str(error), "mend the conversation") from error
             messages = tuple(
                 replace(turn, content=self._clean(row, base, f"messages.{index}", turn.content))
                 for index, turn in enumerate(messages)

@@ -74,8 +74,8 @@ def name_components(placed: Sequence[Placed], found: Clusters) -> None:
             size[one] += size[two]
     for item, name in zip(placed, names, strict=True):
         item.split_key = root(name)
-        group = item.example.group
-        item.tied = item.split_key != (input_name(item.key) if group is None else name)
+        alone = input_name(item.key) if item.example.group is None else name
+        item.tied = item.split_key != alone
 
 
 def _own_name(item: Placed, found: Clusters) -> str:

@@ -209,7 +209,7 @@ def _coverage(
     asked = _ranked(target, seed, "target")[:MAX_TARGET]
     texts = [_text(example) for example in reference]
     counts = count_ngrams(texts)
-    weights = fit_tfidf(counts)
+    weights = fit_tfidf(counts, min_rows=0)
     known = weights.transform(counts)
     own_like = likeness(weights.transform(count_ngrams([_text(e) for e in own])), known)
     features = weights.transform(count_ngrams([_text(e) for e in asked]))

@@ -132,8 +132,11 @@ def has_header(rows: Sequence[Sequence[str]], width: int) -> bool:
     first, body = rows[0], rows[1:]
     names = [cell.strip() for cell in first]
     filled = [name for name in names if name]
-    if not filled or len(set(filled)) < len(filled) or len(filled) < len(names) - 1:
+    if not filled or len(filled) < len(names) - 1:
         return False
+    if len(set(filled)) < len(filled):
+        # A name twice is a mistake in a header, and more often no header at all.
+        return len(set(filled)) > 1 and any(is_known_name(name) for name in filled)
     if not all(len(name) <= 60 and _HEADER_CELL.fullmatch(name) for name in filled):
         return False
     if any(is_known_name(name) for name in filled):

@@ -6,7 +6,7 @@ Must not know: how predictions were made, files, reports.
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -52,6 +52,7 @@ def decide(
     base_facts: BaseFacts | None = None,
     seeds: Sequence[int] | None = None,
     candidates_screened: int | None = None,
+    train_twins: Collection[str] = (),
 ) -> Verdict:
     """Judge a tuned model against its base by the sealed plan.
 
@@ -69,6 +70,8 @@ def decide(
         base_facts: of the base model.
         seeds: of training; the plan's when None.
         candidates_screened: how many were tried on validation.
+        train_twins: holdout rows that a training row tells about; the primary comparison is given
+            once more without them.
 
     Returns:
         The verdict. Faults of the comparison give ``invalid`` with the reason, never an exception.
@@ -131,7 +134,8 @@ def decide(
         secondary=secondary,
         baselines=cheap,
         headline=headline(word, primary.comparison, [*notes, *limits]),
-        extra=_extra(plan, base, tuned, primary, skipped),
+        extra=_extra(plan, base, tuned, primary, skipped)
+        | _without_twins(train_twins, metric, base, tuned, settings),
     )
 
 
@@ -262,6 +266,24 @@ def _secondary(
     return [
         replace(item, p_adjusted=value) for item, value in zip(found, adjusted, strict=True)
     ], skipped
+
+
+def _without_twins(
+    twins: Collection[str],
+    metric: Metric,
+    base: Sequence[Prediction],
+    tuned: Sequence[Prediction],
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The primary comparison on rows that no training row tells about, where there are both."""
+    kept = [index for index, row in enumerate(base) if row.row_id not in twins]
+    if len(kept) in (0, len(base)):
+        return {}
+    arms = [[rows[index] for index in kept] for rows in (base, tuned)]
+    if value_fault(metric, *arms, ("the base", "the tuned model")) is not None:
+        return {}
+    found = contrast(metric, *arms, **settings).comparison
+    return {"without_train_twins": asdict(found)}
 
 
 def _extra(

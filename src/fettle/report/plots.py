@@ -368,6 +368,61 @@ def loss_distribution_plot(base: Sequence[float], tuned: Sequence[float]) -> str
         )
 
 
+def length_plot(
+    lengths: Mapping[str, Sequence[int]], *, unit: str, limit: int | None = None
+) -> tuple[str, int]:
+    """How long the rows are, by side, with the context limit marked.
+
+    Args:
+        lengths: side to the length of each of its rows; at least one row.
+        unit: what is counted: tokens, characters.
+        limit: longest input that the base reads; None where no base is known.
+
+    Returns:
+        The figure, and how many rows are longer than the axis and counted in its last bar.
+    """
+    values = np.concatenate([np.asarray(rows, dtype=float) for rows in lengths.values()])
+    longest = float(values.max())
+    high = min(longest, 1.25 * float(np.quantile(values, 0.995))) or 1.0
+    # A limit far beyond nearly all rows would press them into one bar.
+    if limit is not None and limit <= 2.5 * high:
+        high = max(high, 1.08 * limit)
+    edges = [float(edge) for edge in np.linspace(0, high, 41)]
+    known = {side: rows for side, rows in lengths.items() if len(rows)}
+    with mpl.rc_context(_STYLE):
+        figure, axes = _canvas(2.9, left=0.7, top=0.42)
+        axes.hist(
+            [np.clip(np.asarray(rows, dtype=float), 0, high) for rows in known.values()],
+            edges,
+            stacked=True,
+            color=[_SPLIT_COLOURS.get(side, MUTED) for side in known],
+            edgecolor=SURFACE,
+            linewidth=0.6,
+            label=list(known),
+        )
+        if limit is not None and limit <= high:
+            axes.axvline(limit, color=INK, linewidth=1.6, linestyle=(0, (4, 3)))
+        if limit is not None:
+            at = limit if limit <= high else high
+            words = f"limit {limit:,}" if limit <= high else f"limit {limit:,} →"
+            axes.annotate(
+                words, (at, 0.98), (-5, 0), axes.get_xaxis_transform(),
+                textcoords="offset points", ha="right", va="top", fontweight="bold",
+            )  # fmt: skip
+        axes.set(xlabel=f"length of a row ({unit})", ylabel="rows", xlim=(0, high))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, columnspacing=1
+        )
+        spoken = f"Lengths of {len(values):,} rows in {unit}: median {np.median(values):,.0f}, "
+        spoken += f"longest {longest:,.0f}"
+        if limit is not None:
+            over = int((values > limit).sum())
+            spoken += f"; {over:,} are longer than the limit of {limit:,}"
+        return _svg(figure, spoken), int((values > high).sum())
+
+
 def thinned(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float]]:
     """A curve of at most MAX_POINTS points: means of equal pieces."""
     if len(x) <= MAX_POINTS:

@@ -65,6 +65,12 @@ def write_report(directory: Path) -> Path:
 
 def render(contents: Contents) -> str:
     """The page as text."""
+    page = page_environment().get_template("report.html.jinja").render(_values(contents))
+    return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def page_environment() -> Environment:
+    """What pages are made with: every value is escaped."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -75,8 +81,7 @@ def render(contents: Contents) -> str:
     # Only our own figures are let through unescaped; everything else is text.
     environment.filters["svg"] = lambda figure: Markup(figure.svg)
     environment.filters["breakable"] = _breakable
-    page = environment.get_template("report.html.jinja").render(_values(contents))
-    return page.encode("utf-8", "replace").decode("utf-8")
+    return environment
 
 
 def _breakable(text: str) -> Markup:

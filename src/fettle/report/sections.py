@@ -172,7 +172,7 @@ def data_account(contents: Contents) -> DataAccount:
     if total:
         tables.append(_split_table(contents, total))
     if contents.sources:
-        tables.append(_source_table(contents.sources))
+        tables.append(source_table(contents.sources))
     if contents.splits.reasons:
         tables.append(
             Table(
@@ -220,7 +220,8 @@ def _split_table(contents: Contents, total: int) -> Table:
     return Table("Input rows by source", columns, rows, frozenset(range(1, len(columns))))
 
 
-def _source_table(sources: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
+def source_table(sources: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
+    """Files that were read, with their hashes."""
     return Table(
         "Sources",
         ("file", "given as", "format", "encoding", "records", "malformed", "size", "SHA-256"),

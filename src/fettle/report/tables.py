@@ -31,6 +31,17 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Bars:
+    """A table in which each row has a bar, or two to be compared."""
+
+    caption: str
+    columns: Sequence[str]
+    """Names of the three columns of text."""
+    rows: Sequence[tuple[str, str, str, Sequence[float]]]
+    """Name, two figures as text, and the lengths of one bar or two, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
 class Figure:
     """One plot with a caption."""
 

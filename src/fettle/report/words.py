@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fettle.errors import UsageError
-from fettle.evaluate.wording import difference_text, p_text, value_text
+from fettle.evaluate.wording import difference_text, interval_text, p_text, value_text
 from fettle.evaluate.wording import metric_title as metric_title  # used as words.metric_title
 from fettle.metrics import METRICS, Metric, find_metric
+from fettle.records.outcomes import Comparison
 from fettle.report.contents import Contents, mapping, number
 
 CLASS_METRIC = "macro_f1"
@@ -303,6 +304,20 @@ def power_sentence(verdict: Mapping[str, Any]) -> str:
     return f"{sentence}."
 
 
+def _without_twins(verdict: Mapping[str, Any]) -> str:
+    """The primary comparison on the other rows alone, as a sentence."""
+    found = mapping(mapping(verdict.get("extra")).get("without_train_twins"))
+    if not found:
+        return ""
+    other = Comparison(**found)
+    metric = find_metric(other.metric)
+    return (
+        f" On the {count(other.n)} others: {value_text(metric, other.base)} → "
+        f"{value_text(metric, other.tuned)} ({difference_text(metric, other.difference)}, "
+        f"{interval_text(metric, other)})."
+    )
+
+
 def untested(contents: Contents) -> list[str]:
     """What this verdict does not cover, as honest sentences."""
     verdict = contents.verdict
@@ -342,6 +357,7 @@ def untested(contents: Contents) -> list[str]:
         lines.append(
             f"Near twins. {count(twins)} of {count(holdout.get('rows'))} holdout rows have a near "
             "twin among the training rows and may be easier than new rows."
+            + _without_twins(verdict)
         )
     looks = number(holdout.get("looks"))
     if looks is not None and looks > 1:

@@ -15,6 +15,7 @@ import numpy as np
 from filelock import FileLock
 
 from fettle.data.account import Prepared
+from fettle.data.check.leaks import with_train_twin
 from fettle.data.features import fit_linear, nearest_answers
 from fettle.data.linear import fit_text_label_sets, fit_text_numbers
 from fettle.errors import UsageError
@@ -153,6 +154,7 @@ def evaluate_run(
     weights = weights_sha256(context.directory.model)
     looks = count_look(context.directory.root, prepared.holdout_sha256, weights)
     incumbent = None if base.incumbent_run is None else Path(base.incumbent_run)
+    twins = with_train_twin(prepared.splits, prepared.findings)
     verdict = decide(
         plan,
         base_arm,
@@ -167,7 +169,7 @@ def evaluate_run(
             "sha256": prepared.holdout_sha256,
             "looks": looks,
             "alpha_spent": min(1.0, looks * settings.alpha_level),
-            "rows_with_train_twin": None,
+            "rows_with_train_twin": len(twins),
             "rows_with_train_group": prepared.rows_with_train_group(),
             "left_out": dict(prepared.left_out),
         },
@@ -175,6 +177,7 @@ def evaluate_run(
         base_facts=base,
         seeds=[settings.seed],
         candidates_screened=training.looks,
+        train_twins=twins,
     )
     if left_aside:
         skipped = {**verdict.extra.get("skipped", {}), **left_aside}

@@ -101,7 +101,9 @@ class Together(torch.optim.Optimizer):
         for part in parts:
             part.state = self.state
 
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(  # type: ignore[override]  # there is no closure, and so no loss to return
+        self, closure: Callable[[], float] | None = None
+    ) -> None:
         """One step of each; there is nothing to evaluate again in between."""
         if closure is not None:
             raise ValueError("a closure is not taken")

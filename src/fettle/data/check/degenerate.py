@@ -53,7 +53,21 @@ _ENDS: Final = (
     "！",
     "？",
 )
-_ITEM = re.compile(r"(?:^|\s)(?:[-*•–]|\d{1,2}[.)])\s")
+_ITEM = re.compile(r"(?:^|\s\s)(?:[-*•–]|\d{1,2}[.)])\s")
+_CLOSINGS = frozenset(
+    (
+        "thanks",
+        "thank",
+        "cheers",
+        "best",
+        "sincerely",
+        "regards",
+        "enjoy",
+        "love",
+        "yours",
+        "warmly",
+    )
+)
 _SMALL = frozenset(("of", "and", "the", "on", "for", "in", "to", "a", "an", "at"))
 """Words that stay small in a title."""
 _MIN_WORDS_CUT = 6
@@ -153,7 +167,7 @@ def repetition(text: str) -> tuple[str, int, int] | None:
     if len(words) >= 16:
         # The words of a loop are few; most texts end here.
         distinct = len(set(words)) / len(words)
-        if distinct < 0.7 and _loops(words):
+        if distinct < 0.6 and _loops(words):
             return "the same words again and again", 0, 60
         return _repeated_parts(text) if distinct < _MOST_DISTINCT else None
     if "\n" in text or len(words) >= 8:
@@ -258,11 +272,18 @@ def _last_fragment(text: str) -> tuple[str, bool] | None:
     text = text.rstrip()
     tail = text[-300:]
     line = tail[tail.rfind("\n") + 1 :]
-    begin = max(line.rfind(mark, 0, len(line) - 1) + len(mark) for mark in _ENDS)
+    found = [(at + len(mark), mark) for mark in _ENDS if (at := line.rfind(mark, 0, -1)) >= 0]
+    begin, marks = max(found, default=(0, "."))
     fragment = line[begin:]
     fragment = fragment[fragment.rfind("  ") + 1 :].strip()
     words = fragment.split()
-    if text.count(" ") < _MIN_WORDS_CUT or len(words) < 2:
+    if text.count(" ") < _MIN_WORDS_CUT or not words:
+        return None
+    if len(words) <= 2 and begin >= len(marks) and _ITEM.search(line) is None:
+        # A word or two after a sentence, in its line: a beginning, unless it says goodbye.
+        closes = words[0].strip(",").lower() in _CLOSINGS
+        return None if closes or not words[-1].isalpha() else (fragment, False)
+    if len(words) < 2:
         return None
     telling = [word for word in words if word.lower() not in _SMALL]
     if sum(word[0].isupper() for word in telling) > 0.5 * len(telling) or "```" in tail:

@@ -21,7 +21,7 @@ _NUM_WORDS: Final = 16
 _MIN_ROWS: Final = 50
 _TELLABLE: Final = 0.93
 """Share of rows whose sides must be told apart before any is said to be swapped."""
-_MARGIN: Final = 3.0
+_MARGIN: Final = 2.0
 """How much likelier, in nats, each side must be as the other one."""
 _MOST_COUNTED: Final = 20_000
 _USUAL: Final = 20

@@ -164,10 +164,14 @@ def _by_class(given: Integers, own: Floats, joint: Integers) -> Mask:
 
 
 def _rounded_rows(values: Floats) -> Integers:
-    """Whole numbers with the same sum in each row: the largest remainders are rounded up."""
+    """Whole numbers with the same sum in each row: the largest remainders are rounded up.
+
+    Of equal ones the later, as cleanlab has it: on few rows that decides what is named.
+    """
     floors = np.floor(values + 1e-9)
     missing = np.rint(values.sum(axis=1) - floors.sum(axis=1)).astype(np.int64)
-    ranks = np.argsort(np.argsort(-(values - floors), axis=1, kind="stable"), axis=1)
+    remainders = np.round(values - floors, 9)[:, ::-1]
+    ranks = np.argsort(np.argsort(-remainders, axis=1, kind="stable"), axis=1)[:, ::-1]
     whole: Integers = (floors + (ranks < missing[:, None])).astype(np.int64)
     return whole
 

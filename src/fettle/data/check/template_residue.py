@@ -53,7 +53,7 @@ _JINJA = re.compile(
     r"\{%-? ?(?:for|if|elif|else|endif|endfor|set|macro|generation)\b"
     r"|\{\{-? ?(?:messages?\b|bos_token|eos_token|system_message|loop\.)"
 )
-_BYTES = re.compile(r"(?:Ġ\w+[^\s]*){2}|Ċ|(?:▁\w+){3}")
+_BYTES = re.compile(r"(?:Ġ\w+\S*\s?){2}|Ċ|(?:▁\w+){3}")
 _QUOTES = "\"'“”‘’«»"
 
 

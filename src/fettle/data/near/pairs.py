@@ -7,7 +7,7 @@ splits, what is done about a pair.
 2. Long texts are looked up by MinHash bands and by shared runs of eight words, and each pair that
    comes up often enough is verified exactly. Short texts are joined exactly.
 3. A pair is ``near`` when the Jaccard similarity of its word pairs or of its five-character runs is
-   0.7 or more; ``contained`` when at least 30 % (80 % under 20 words) and three of the shorter
+   0.7 or more; ``contained`` when at least 25 % (80 % under 20 words) and three of the shorter
    one's runs of eight words stand in the longer one; ``akin`` from 0.5 on. Pairs that differ in the
    slots of a template are ``template``: alike, but not the same.
 
@@ -50,7 +50,7 @@ Method = Literal["near", "contained", "akin", "template"]
 
 NEAR = 0.7
 AKIN = 0.5
-CONTAINED = 0.3
+CONTAINED = 0.25
 CONTAINED_SHORT = 0.8
 """Of texts under 20 words nearly all: two short requests often share half their words."""
 _MIN_RUNS = 3

@@ -42,7 +42,7 @@ WORDS: Final = {
 }
 
 _EMAIL = re.compile(
-    r"(?<![\w.+%-])[\w.+%'-]{1,64}@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+([^\W\d_]{2,24})(?![\w-])"
+    r"(?<![\w.+%-])(?<!://)[\w.+%'-]{1,64}@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+([^\W\d_]{2,24})(?![\w-])"
 )
 _NO_DOMAIN = frozenset(("png", "jpg", "jpeg", "gif", "svg", "webp", "js", "css", "py", "html"))
 _SPELLED_EMAIL = re.compile(
@@ -56,7 +56,8 @@ _AROUND: Final = 48
 """Characters before and after seven or more digits in which their meaning is looked for."""
 _DOTTED = re.compile(r"\d\.\d{1,3}\.\d")
 _CARD = re.compile(
-    r"(?<![\w.-])(?<!\d[ -])(?:\d{13,19}|\d{4}(?:[ -]\d{4}){3}|\d{4}[ -]\d{6}[ -]\d{4,5})(?![\w-])"
+    r"(?<![\w.-])(?:\d{13,19}|\d{4}(?:-\d{4}){3}|\d{4}-\d{6}-\d{4,5}"
+    r"|(?<!\d )(?:\d{4}(?: \d{4}){3}|\d{4} \d{6} \d{4,5}))(?![\w-])"
 )
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?=[ -]?[A-Z0-9]{4})")
 _SSN = re.compile(r"(?<![\w.-])(\d{3})-(\d{2})-(\d{4})(?![\w-])")
