@@ -279,10 +279,10 @@ def _without_twins(
     kept = [index for index, row in enumerate(base) if row.row_id not in twins]
     if len(kept) in (0, len(base)):
         return {}
-    arms = [[rows[index] for index in kept] for rows in (base, tuned)]
-    if value_fault(metric, *arms, ("the base", "the tuned model")) is not None:
+    others, theirs = ([rows[index] for index in kept] for rows in (base, tuned))
+    if value_fault(metric, others, theirs, ("the base", "the tuned model")) is not None:
         return {}
-    found = contrast(metric, *arms, **settings).comparison
+    found = contrast(metric, others, theirs, **settings).comparison
     return {"without_train_twins": asdict(found)}
 
 
