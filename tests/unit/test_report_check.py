@@ -579,3 +579,21 @@ def test_no_torch_is_imported() -> None:
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_evidence_names_files_as_the_places_do() -> None:
+    evidence = "90% the same as /a/x.csv:3, or /a/x.csv, record 4, not /b/a/x.csv.old"
+    finding = Finding("r", "/a/x.csv", 1, 1, "near_duplicate", "note", evidence, "")
+    shown = check_sections.shown_evidence(finding, {"/a/x.csv": "x.csv"})
+    assert shown == "90% the same as x.csv:3, or x.csv, record 4, not /b/a/x.csv.old"
+
+
+def test_clusters_of_conversations_have_no_column_of_labels(prepared: Prepared) -> None:
+    found = check_groups.clusters(prepared)
+    seen = look_up(prepared, found.wanted())
+    (first, *_) = check_groups.shown_clusters(found, seen)
+    assert first.table.columns[-1] == "label"
+    bare = {row_id: replace(row, label="") for row_id, row in seen.items()}
+    (first, *_) = check_groups.shown_clusters(found, bare)
+    assert first.table.columns[-1] == "row"
+    assert all(len(row) == 4 for row in first.table.rows)

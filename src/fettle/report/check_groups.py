@@ -106,16 +106,18 @@ def shown_clusters(found: Clusters, seen: Mapping[str, Seen]) -> list[ShownClust
     unknown = Seen("(not in this account)", "–", "", "")
     shown = []
     for number, cluster in enumerate(found.largest, start=1):
-        rows = []
+        rows: list[tuple[str, ...]] = []
         for row_id in cluster.row_ids[:MAX_MEMBERS]:
             row = seen.get(row_id, unknown)
-            rows.append((cell(row.place), row.side, row.text, cell(row.label, 100), row_id))
+            rows.append((cell(row.place), row.side, row.text, row_id, cell(row.label, 100)))
         size = number_of(len(cluster.row_ids), "row")
-        columns = ("place", "side", "text", "label", "row")
+        columns: tuple[str, ...] = ("place", "side", "text", "row", "label")
+        if not any(row[4] for row in rows):
+            columns, rows = columns[:4], [row[:4] for row in rows]
         shown.append(
             ShownCluster(
                 f"{size}, such as “{rows[0][2][:80]}”",
-                Table(f"Cluster {number} of {size}", columns, rows, code=frozenset({4})),
+                Table(f"Cluster {number} of {size}", columns, rows, code=frozenset({3})),
                 len(cluster.row_ids) - len(rows),
             )
         )

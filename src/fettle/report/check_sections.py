@@ -267,7 +267,7 @@ def kind_examples(
                         cell(place_of(finding, names)),
                         cell(finding.row_id or "–"),
                         seen[finding.row_id].side if finding.row_id in seen else "–",
-                        shown_evidence(finding),
+                        shown_evidence(finding, names),
                         cell(finding.remedy, _MAX_EVIDENCE),
                     )
                     for finding in found
@@ -280,9 +280,18 @@ def kind_examples(
     ]
 
 
-def shown_evidence(finding: Finding) -> str:
-    """Evidence for the page: masked once more, for accounts of other versions."""
-    return cell(redact(finding.evidence), _MAX_EVIDENCE)
+def shown_evidence(finding: Finding, names: Mapping[str, str]) -> str:
+    """Evidence for the page: masked once more, for accounts of other versions.
+
+    Args:
+        finding: any.
+        names: from ``short_names``: files are named as in the column of places.
+    """
+    evidence = redact(finding.evidence)
+    for path, name in names.items():
+        if path != name and path in evidence:
+            evidence = evidence.replace(f"{path}:", f"{name}:").replace(f"{path},", f"{name},")
+    return cell(evidence, _MAX_EVIDENCE)
 
 
 def lengths(found: Lengths) -> tuple[Figure | None, Table | None, str]:
@@ -397,7 +406,7 @@ def _balance_sentence(counts: Mapping[str, int], ordered: Sequence[str], several
 def _balance_notes(prepared: Prepared, counts: Mapping[str, int]) -> list[str]:
     """What the check said about balance, and where the sides differ."""
     notes = [
-        f"{shown_evidence(finding)}; {cell(finding.remedy)}."
+        f"{shown_evidence(finding, {})}; {cell(finding.remedy)}."
         for finding in prepared.findings
         if finding.kind == "imbalance"
     ]
@@ -459,7 +468,7 @@ def suspected_table(
         rows.append(
             (
                 cell(place_of(finding, names)), row.side, row.text, cell(row.label, 100),
-                shown_evidence(finding), finding.row_id,
+                shown_evidence(finding, names), finding.row_id,
             )
         )  # fmt: skip
     columns = ("place", "side", "text", "label", "evidence", "row")

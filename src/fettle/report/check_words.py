@@ -54,7 +54,7 @@ MEANINGS: Mapping[str, str] = {
     "label_error_suspected": "a classifier that learned from the other rows expects another label",
     "label_variant": "a label that is another one in another spelling",
     "unknown_label": "a label of the holdout that no training row has",
-    "personal_data": "names of people, addresses, numbers that belong to a person",
+    "personal_data": "e-mail addresses, phone and card numbers and the like; no names",
     "secret": "passwords, keys, tokens",
     "language_mismatch": "another language than nearly all other rows",
     "overlong": "more tokens than the base reads",
