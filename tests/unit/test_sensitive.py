@@ -1,5 +1,6 @@
 """Personal data and secrets: what is known, what is spared, and that nothing shows twice."""
 
+import time
 from itertools import pairwise
 from random import Random
 
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fettle.data.sensitive import find_personal, find_secrets, mask, numbers, redact
+from fettle.data.sensitive.spans import Span, first_of_overlapping
 
 ROW = {"prompt": "Hello there, how are you doing today?", "completion": "Fine. Thanks for asking."}
 
@@ -169,3 +171,20 @@ def test_masking_twice_changes_nothing(text: str) -> None:
     assert mask(once)[0] == once
     assert all(0 <= span.start < span.end <= len(text) for span in spans)
     assert all(a.end <= b.start for a, b in pairwise(spans))
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 9)), max_size=30))
+def test_of_overlapping_spans_the_first_stays(drawn: list[tuple[int, int]]) -> None:
+    found = [Span(start, start + length, "X") for start, length in drawn]
+    kept: list[Span] = []
+    for span in found:
+        if all(span.end <= other.start or span.start >= other.end for other in kept):
+            kept.append(span)
+    assert first_of_overlapping(found) == sorted(kept)
+
+
+def test_a_text_full_of_addresses_takes_little_time() -> None:
+    text = " ".join(f"a{number}@example.com" for number in range(20_000))
+    started = time.process_time()
+    assert redact(text) == " ".join(["[EMAIL]"] * 20_000)
+    assert time.process_time() - started < 10  # comparing each with each took minutes

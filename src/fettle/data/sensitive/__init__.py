@@ -7,8 +7,9 @@ report, a log) calls ``redact`` on the whole text first and cuts it afterwards: 
 is no address to a pattern.
 """
 
-from fettle.data.sensitive.personal import WORDS, Span, find_personal
+from fettle.data.sensitive.personal import WORDS, find_personal
 from fettle.data.sensitive.secrets import find_secrets
+from fettle.data.sensitive.spans import Span, first_of_overlapping
 
 __all__ = ["WORDS", "Span", "find_personal", "find_secrets", "mask", "redact"]
 
@@ -47,13 +48,7 @@ def redact(text: str) -> str:
 
 def _spans(text: str, personal: bool, secrets: bool) -> list[Span]:
     found = [Span(s.start, s.end, "SECRET") for s in find_secrets(text)] if secrets else []
-    if personal:
-        found += [
-            span
-            for span in find_personal(text)
-            if all(span.end <= other.start or span.start >= other.end for other in found)
-        ]
-    return sorted(found)
+    return first_of_overlapping([*found, *(find_personal(text) if personal else ())])
 
 
 def _replaced(text: str, spans: list[Span]) -> str:

@@ -14,19 +14,10 @@ addresses, and anything else that takes understanding. Toll-free lines are nobod
 import ipaddress
 import re
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 from fettle.data.sensitive import numbers
-
-
-class Span(NamedTuple):
-    """A piece of a text."""
-
-    start: int
-    end: int
-    name: str
-    """What it is: the word in the placeholder."""
-
+from fettle.data.sensitive.spans import Span, first_of_overlapping
 
 WORDS: Final = {
     "EMAIL": "e-mail address",
@@ -184,7 +175,7 @@ def find_personal(text: str) -> list[Span]:
             found.extend(Span(*hit.span(1), "BIRTH_DATE") for hit in _BIRTH.finditer(text))
         if "iscale" in text or "FISCALE" in text or "C.F." in text:
             found.extend(_checked(_FISCALE, text, numbers.is_codice_fiscale))
-    return _without_overlaps(found) if len(found) > 1 else found
+    return first_of_overlapping(found)
 
 
 def _windows(text: str) -> Iterator[tuple[int, int]]:
@@ -200,15 +191,6 @@ def _windows(text: str) -> Iterator[tuple[int, int]]:
         end = hit.end() + _AROUND
     if end:
         yield start, min(end, len(text))
-
-
-def _without_overlaps(found: list[Span]) -> list[Span]:
-    """Of spans that overlap, those that were found first: the surer kinds are looked for first."""
-    kept: list[Span] = []
-    for span in found:
-        if all(span.end <= other.start or span.start >= other.end for other in kept):
-            kept.append(span)
-    return sorted(kept)
 
 
 def _emails(text: str) -> Iterator[Span]:

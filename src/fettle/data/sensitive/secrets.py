@@ -10,7 +10,7 @@ digits, and no words). What only stands for a secret (YOUR_KEY, xxxx, ****, $TOK
 import re
 from typing import Final
 
-from fettle.data.sensitive.personal import Span
+from fettle.data.sensitive.spans import Span, first_of_overlapping
 
 _RULES: Final[tuple[tuple[str, str, str], ...]] = (
     # What must stand in the text, what it is, how it looks.
@@ -98,11 +98,7 @@ def find_secrets(text: str) -> list[Span]:
         for hit in _NAMED.finditer(text):
             if _is_password(hit[3], hit[1], bool(hit[2])):
                 found.append(Span(hit.start(3), hit.start(3) + len(_trimmed(hit[3])), "password"))
-    kept: list[Span] = []
-    for span in found:
-        if all(span.end <= other.start or span.start >= other.end for other in kept):
-            kept.append(span)
-    return sorted(kept)
+    return first_of_overlapping(found)
 
 
 def _is_drawn(value: str, name: str) -> bool:
