@@ -231,3 +231,25 @@ def test_a_measured_step_that_does_not_fit_is_refused_before_training(method: st
     assert "1048576.0 GiB" in str(caught.value)
     assert "train.micro_batch_tokens=256" in caught.value.hint
     assert ("method.type=lora" in caught.value.hint) == (method == "full")
+
+
+def test_what_a_pass_costs_anyway_does_not_decide_the_dtype(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Converting the weights makes bfloat16 slow on few tokens; the run has more of them."""
+
+    def timed(model: nn.Module, objective: Any, batches: Any, pad_id: int, autocast: Any) -> float:
+        tokens = sum(batch.num_tokens for batch in batches)
+        half = autocast.args[0] == "bfloat16"
+        return 0.08 + tokens * 5e-4 if half else tokens * 1e-3
+
+    monkeypatch.setattr(probing, "training_seconds", timed)
+    monkeypatch.setattr(probing, "TRIAL_SECONDS", 0.2)
+    for size, dtype in ((2048, "bfloat16"), (144, "float32")):
+        asked = resolved(
+            machine=FAST_HALF, train={"micro_batch_tokens": size, "threads": 1, "batch_size": 24}
+        )
+        cost = probing._measure(bench(asked), FAST_HALF)
+        assert cost.dtype == dtype
+        expected = 0.08 / size + 5e-4 if dtype == "bfloat16" else 1e-3
+        assert cost.seconds_per_token == pytest.approx(expected)

@@ -44,6 +44,8 @@ FIRST_TOKENS = 128
 """Of the first trials, which tell how many tokens the others can have."""
 THREAD_SECONDS = 2.0
 """For both numbers of threads together, on as many tokens as that allows."""
+MOST_FIXED = 0.8
+"""Largest share of a trial that is taken for its fixed costs: two short trials are not exact."""
 SMALLER = 3
 """Tries, each with a quarter of the tokens, where a trial does not fit into memory."""
 LONGEST_EPOCH = 2000
@@ -75,6 +77,29 @@ class _Bench:
         self, name: str, dtype: str, threads: int, size: int, limit: int
     ) -> float:
         """Time one pass over rows of at most ``limit`` tokens."""
+        seconds, tokens = self._time(dtype, threads, size, limit)
+        self.speeds[name] = tokens / seconds
+        return seconds / tokens
+
+    def at_whole_size(self, name: str, dtype: str, threads: int, size: int, limit: int) -> float:
+        """Seconds per token of a whole micro-batch, where only ``limit`` tokens can be tried.
+
+        What a pass costs whatever its length (reading all weights, converting them) weighs less in
+        a longer one: two lengths tell how much that is.
+        """
+        seconds, tokens = self._time(dtype, threads, size, limit)
+        fixed = 0.0
+        if tokens < size:
+            less_seconds, fewer = self._time(dtype, threads, size, tokens // 2)
+            if fewer < tokens:
+                slope = (seconds - less_seconds) / (tokens - fewer)
+                fixed = min(max(0.0, seconds - slope * tokens), MOST_FIXED * seconds)
+        found = (seconds - fixed) / tokens + fixed / max(size, tokens)
+        self.speeds[name] = 1 / found
+        return found
+
+    def _time(self, dtype: str, threads: int, size: int, limit: int) -> tuple[float, int]:
+        """Seconds and tokens of a pass."""
         torch.set_num_threads(threads)
         batches = self.batches(size, limit)
         started = time.perf_counter()
@@ -86,9 +111,7 @@ class _Bench:
             partial(autocast, dtype, self.device),
         )
         self.spent += time.perf_counter() - started
-        found = seconds / sum(batch.num_tokens for batch in batches)
-        self.speeds[name] = 1 / found
-        return found
+        return seconds, sum(batch.num_tokens for batch in batches)
 
     def batches(self, size: int, limit: int) -> list[Batch]:
         """Micro-batches of the first rows, at most ``limit`` tokens of them, at least one row."""
@@ -210,13 +233,13 @@ def _measure(bench: _Bench, machine: MachineFacts) -> StepCost:
         }
     threads = min(counts, key=found.__getitem__)
     limit = int(max(FIRST_TOKENS, min(most, TRIAL_SECONDS / 2 / found[threads])))
-    best = bench.seconds_per_token(dtype, dtype, threads, size, limit)
+    best = bench.at_whole_size(dtype, dtype, threads, size, limit)
     if bench.open("base.dtype"):
         # The processor's matrix products are probed already; this is the whole step.
         single, half = machine.gflops.get("float32", 0.0), machine.gflops.get("bfloat16", 0.0)
         other = "float32" if dtype == "bfloat16" else "bfloat16"
         if other == "float32" or half > single:
-            seconds = bench.seconds_per_token(other, other, threads, size, limit)
+            seconds = bench.at_whole_size(other, other, threads, size, limit)
             if seconds < best:
                 dtype, best = other, seconds
     if bench.open("train.micro_batch_tokens"):
