@@ -164,8 +164,8 @@ def test_every_row_comes_once_and_warm_up_first() -> None:
         steps = order(rows, cell)
         assert sorted(index for step in steps for index in step) == list(range(len(rows)))
         assert [len(step) for step in steps] == [cell.rows_in_step] * cell.steps
-        warm = [len(rows[index]["input_ids"]) for index in steps[0]]
-        assert warm == [WARM_UP_LENGTH] * cell.rows_in_step
+        first = [len(rows[index]["input_ids"]) for index in steps[0]]
+        assert (first == [WARM_UP_LENGTH] * cell.rows_in_step) == bool(cell.warmup)
 
 
 def test_rows_of_the_prefix_share_it_and_nothing_more() -> None:

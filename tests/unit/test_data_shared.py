@@ -99,4 +99,5 @@ def test_splits_of_real_files(shared: Path) -> None:
 def test_ten_thousand_rows_take_seconds(shared: Path) -> None:
     start = time.process_time()
     counts(shared, "banking77/train.csv")
-    assert time.process_time() - start < 6
+    # With every check, suspected label errors among them: on a quiet core about 10 s.
+    assert time.process_time() - start < 40

@@ -255,7 +255,17 @@ def test_findings_about_examples() -> None:
     ],
 )
 def test_order_of_turns(roles: list[Any], evidence: str | None) -> None:
-    row = Example("1", "d", 1, 1, messages=tuple(Message(r, "x") for r in roles), target="x")
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    turns = [
+        Message(
+            role,
+            "x",
+            tool_calls=(call,) if following == "tool" else (),
+            tool_call_id="1" if role == "tool" else None,
+        )
+        for role, following in zip(roles, [*roles[1:], None], strict=True)
+    ]
+    row = Example("1", "d", 1, 1, messages=tuple(turns), target="x")
     found = [f.evidence for f in check([row], [input_key(row)]) if f.kind == "role_order"]
     assert [item[: len(evidence or "")] for item in found] == ([evidence] if evidence else [])
 

@@ -1,6 +1,7 @@
 """Stage data: tokens of every kept row, the account on disk, the same after a resume."""
 
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -163,27 +164,38 @@ def test_a_weight_for_an_unknown_label_names_the_nearest(tmp_path: Path, base: B
     assert "'has a crack'" in caught.value.hint
 
 
+def random_words(number: int) -> list[str]:
+    """Words that have nothing in common, all of one length."""
+    draw = random.Random(0)
+    return ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=24)) for _ in range(number)]
+
+
 def test_only_the_last_answer_is_trained_where_that_is_asked(
     tmp_path: Path, base: BaseFacts
 ) -> None:
-    turns = [
-        {"role": role, "content": f"{role} {place}"}
-        for place in range(2)
-        for role in ("user", "assistant")
-    ]
+    words = random_words(40)
     path = tmp_path / "x.jsonl"
     path.write_text(
         "".join(
-            json.dumps({"messages": [{"role": "system", "content": f"s {i}"}, *turns]}) + "\n"
-            for i in range(40)
+            json.dumps(
+                {
+                    "messages": [
+                        {"role": role, "content": f"{role} {place}, {word}"}
+                        for place in range(2)
+                        for role in ("user", "assistant")
+                    ]
+                }
+            )
+            + "\n"
+            for word in words
         ),
         encoding="utf-8",
     )
-    counts = {}
+    counts: dict[str, dict[str, int]] = {}
     for answers in ("all", "last"):
         run = context(tmp_path / answers, path, train={"answers": answers})
         _, tokens = tokenize_rows(run, read_rows(run), base)
-        counts[answers] = {row.num_targets for row in tokens.train}
+        counts[answers] = {row.row_id: row.num_targets for row in tokens.train}
         (event,) = [e for e in read_events(run.directory.events) if e["event"] == "data"]
         assert ("[[assistant 0" in event["preview"]) == (answers == "all")
-    assert counts["all"] == {2 * next(iter(counts["last"]))}
+    assert counts["all"] == {row_id: 2 * number for row_id, number in counts["last"].items()}

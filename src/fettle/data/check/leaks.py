@@ -30,7 +30,7 @@ def set_aside(placed: Sequence[Placed], found: Clusters) -> list[Finding]:
     by_key = _by_key(item for item in placed if item.cut)
     findings = []
     for link in found.links:
-        if link.method not in _SAME:
+        if not link.binds:
             continue
         for lower, higher in _crossing(by_key, link):
             if lower.side == "quarantine" or higher.side == "quarantine":
@@ -63,7 +63,8 @@ def find(placed: Sequence[Placed], found: Clusters) -> list[Finding]:
             continue
         if link.method in _SAME:
             for lower, higher in _crossing(by_key, link):
-                leaks[higher.example.row_id].append((link, higher, lower))
+                if link.binds or not (lower.cut and higher.cut):
+                    leaks[higher.example.row_id].append((link, higher, lower))
         left, right = by_key.get(link.left, ()), by_key.get(link.right, ())
         if left:
             # Of two rows the one with the larger key is named, never both.

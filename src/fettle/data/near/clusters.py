@@ -3,8 +3,8 @@
 In: examples and their input keys. Out: ``Clusters``: a cluster for each input, and the links that
 made it. Must not know: sides, what is done about a link.
 
-A cluster joins the inputs that are nearly the same or contain each other, that begin with the same
-50 words (questions about one document), or that continue the same conversation. Its key is the
+A cluster joins the inputs that are nearly the same or half contain each other, that begin with the
+same 50 words (questions about one document), or that continue the same conversation. Its key is the
 smallest input key among its members: rows that come later change it only if they are smaller
 themselves, and a cluster of one has its own key as before.
 
@@ -23,6 +23,8 @@ from fettle.data.deduplicate import normal_text
 from fettle.data.near.pairs import Found, Method, find
 from fettle.records.rows import Example, Message
 
+MAJORITY = 0.5
+"""Share of the shorter text that must stand in the other one to hold both on one side."""
 MAX_SHARE = 0.05
 MAX_INPUTS = 100
 _CONVERSATION_WORDS = 12
@@ -38,6 +40,15 @@ class Link:
     right: str
     similarity: float
     method: Method
+
+    @property
+    def binds(self) -> bool:
+        """Whether the two are held on one side: nearly the same, or half of one is in the other.
+
+        Less in common is told of where a holdout was given, but texts made of the same phrases
+        would otherwise hang together by the hundreds.
+        """
+        return self.method == "near" or (self.method == "contained" and self.similarity >= MAJORITY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +83,7 @@ def clusters(
     units = _units(examples, keys, other)
     found = find([unit.text for unit in units], [unit.other for unit in units], workers)
     links = _links(units, found)
-    edges = [
-        (x.left, x.right) for x in _strongest_first(links) if x.method in ("near", "contained")
-    ]
+    edges = [(link.left, link.right) for link in _strongest_first(links) if link.binds]
     # Inputs of the same text that differ in the system turn.
     same = [(unit.keys[0], key) for unit in units for key in unit.keys[1:]]
     groups = [[units[i].keys[0] for i in group] for group in found.beginnings]
