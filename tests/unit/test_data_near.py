@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fettle.data.deduplicate import input_key
-from fettle.data.near import Clusters, clusters, find
+from fettle.data.near import Clusters, clusters, find, sketch
 from fettle.data.near.match import pairs_of, unpacked
 from fettle.data.near.short import similar
 from fettle.data.near.sketch import NUM_BANDS, band_keys
@@ -337,3 +337,18 @@ def test_rows_that_differ_in_the_system_turn_alone_stay_together() -> None:
 
     _, names = of([row("1", "Be brief"), row("2", "Be kind"), text_row("other")])
     assert names[0] == names[1] != names[2]
+
+
+def test_rows_of_any_length_have_the_sketch_of_their_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Very long rows go another way than short ones."""
+    draw = np.random.default_rng(0)
+    rows = [draw.integers(0, 2**63, n).astype(np.uint64) for n in (1, 3, 40, 64, 65, 200, 200, 999)]
+    rows.append(np.repeat(rows[2], 30))  # the same set, far more often
+    values = np.concatenate(rows)
+    flat = Flat(values, np.concatenate([[0], np.cumsum([len(row) for row in rows])]))
+    expected = sketch.band_keys(flat)
+    assert (expected[:, 2] == expected[:, 8]).all()
+    assert len(np.unique(expected[:, :8], axis=1).T) == 8
+    for block in (1, 64, 199, 1000):
+        monkeypatch.setattr(sketch, "_BLOCK", block)
+        assert (sketch.band_keys(flat) == expected).all()

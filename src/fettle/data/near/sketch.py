@@ -39,22 +39,45 @@ def band_keys(shingles: Flat) -> Keys:
     xors, factors = _constants()
     start = 0
     while start < len(order):
-        # Rows of about equal length; a row is filled up with its own last hash.
-        end = start + max(1, _BLOCK // max(1, int(counts[order[start]])))
-        rows = order[start:end]
-        last = counts[rows] - 1
-        steps = np.minimum(np.arange(int(last[-1]) + 1)[:, None], last[None, :])
-        block = hashes[shingles.offsets[rows][None, :] + steps]
-        work = np.empty_like(block)
+        if counts[order[start]] > _BLOCK:
+            rows = order[start : start + 1]
+            begin = shingles.offsets[rows[0]]
+            least = _least_of_long(hashes[begin : begin + counts[rows[0]]], xors, factors)
+        else:
+            # Rows of about equal length; a row is filled up with its own last hash.
+            rows = order[start : start + _BLOCK // int(counts[order[start]])]
+            rows = rows[counts[rows] <= _BLOCK]
+            last = counts[rows] - 1
+            steps = np.minimum(np.arange(int(last[-1]) + 1)[:, None], last[None, :])
+            least = _least(hashes[shingles.offsets[rows][None, :] + steps], xors, factors)
         for band in range(NUM_BANDS):
             key = np.zeros(len(rows), np.uint64)
-            for k in range(band * _BAND_SIZE, (band + 1) * _BAND_SIZE):
-                np.bitwise_xor(block, xors[k], out=work)
-                np.multiply(work, factors[k], out=work)
-                key = key * np.uint64(MULTIPLIER) + work.min(axis=0)
+            for minimum in least[band * _BAND_SIZE : (band + 1) * _BAND_SIZE]:
+                key = key * np.uint64(MULTIPLIER) + minimum
             keys[band, rows] = mix(key) >> np.uint64(32)
-        start = end
+        start += len(rows)
     return keys
+
+
+def _least(block: Keys, xors: Keys, factors: Keys) -> Keys:
+    """The minima [K, N] of hashes [L, N], one under each of K functions."""
+    work = np.empty_like(block)
+    least = np.empty((len(xors), block.shape[1]), np.uint32)
+    for k, (xor, factor) in enumerate(zip(xors, factors, strict=True)):
+        np.bitwise_xor(block, xor, out=work)
+        np.multiply(work, factor, out=work)
+        least[k] = work.min(axis=0)
+    return least
+
+
+def _least_of_long(hashes: Keys, xors: Keys, factors: Keys) -> Keys:
+    """The same [K, 1] for one row of many hashes; each distinct one is looked at once."""
+    values = np.unique(hashes)
+    # Side by side, because numpy is slow on a single column.
+    parts = [values[at : at + _BLOCK] for at in range(0, len(values), _BLOCK)]
+    found = [_least(np.resize(part, (-(-len(part) // 64), 64)), xors, factors) for part in parts]
+    least: Keys = np.min([part.min(axis=1) for part in found], axis=0)[:, None]
+    return least
 
 
 def _constants() -> tuple[Keys, Keys]:

@@ -27,6 +27,9 @@ def first_of_overlapping(found: Iterable[Span]) -> list[Span]:
     """
     kept: list[Span] = []
     for span in found:
+        if not kept or kept[-1].end <= span.start:  # as a rule they come in order
+            kept.append(span)
+            continue
         # Those that stay do not overlap, so that only the neighbours can be in the way.
         place = bisect_left(kept, span.start, key=lambda other: other.end - 1)
         if place == len(kept) or kept[place].start >= span.end:
