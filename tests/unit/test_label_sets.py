@@ -9,7 +9,7 @@ import pytest
 from bench.faults.labels import add_unknown, contradict, make_rare, respell
 from scipy.stats import entropy
 
-from fettle.data.check import conflicts, holdout, labels
+from fettle.data.check import conflicts, labels
 from fettle.data.deduplicate import input_key
 from fettle.records.rows import Example, Message
 
@@ -219,23 +219,3 @@ def test_greetings_have_many_answers_and_numbers_some_spread():
                                      number=19.0)]  # fmt: skip
     found = conflicts.find(apart, keys, [(keys[20], keys[21], 0.95)])
     assert {finding.row_id for finding in found} == {"20", "21"}
-
-
-# --- the size of the holdout --------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("rows", "points"), [(50, 17.6), (100, 12.8), (500, 5.7), (2000, 2.8)])
-def test_what_a_holdout_can_show(rows, points):
-    # Exact enumeration, 80 % power, discordance .20 (published beside the plan of a verdict).
-    assert 100 * holdout.detectable(rows) == pytest.approx(points, abs=0.06)
-
-
-def test_a_holdout_that_is_too_small_says_how_many_rows_would_do():
-    assert holdout.too_small("eval.csv", 2000, 0.03) == []
-    (found,) = holdout.too_small("eval.csv", 100, 0.03)
-    assert found.kind == "holdout_too_small"
-    assert "100 holdout rows show a difference of 12.8 points" in found.evidence
-    needed = int(found.remedy.split("about ")[1].split(" ")[0].replace(",", ""))
-    assert holdout.detectable(needed) <= 0.0301
-    assert holdout.detectable(needed // 2) > 0.03
-    assert "no difference at all" in holdout.too_small("eval.csv", 5, 0.03)[0].evidence

@@ -42,11 +42,14 @@ from fettle.data.placing import RANK, Placed, input_name, name_components
 from fettle.errors import DataError
 from fettle.recipe.recipe import DataSection, Task
 from fettle.records.rows import Example, Finding, Split, SplitRow
+from fettle.statistics.power import minimum_detectable_difference
 
 MIN_ROWS = 20
 """Fewer usable rows than this can't be trained on and judged."""
 MANY_ROWS = 5_000
 _SMALL_HOLDOUT = 100
+_DISCORDANCE = 0.2
+"""Share of rows on which exactly one of two models is right, before anything is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,11 +375,23 @@ def _look(placed: Sequence[Placed], counts: Counter[Split], task: Task) -> list[
                 None,
                 "holdout_too_small",
                 "warning",
-                f"{counts['holdout']} rows in the holdout show only large differences",
+                f"{counts['holdout']} rows in the holdout show only large differences"
+                f"{_shown(counts['holdout']) if task == 'classify' else ''}",
                 "add rows, or --set data.holdout_fraction=0.3",
             )
         )
     return findings
+
+
+def _shown(num_rows: int) -> str:
+    """The smallest difference of accuracy that they show, where it can be said."""
+    found = minimum_detectable_difference(num_rows, _DISCORDANCE, 0.8, 0.05)
+    if found is None:
+        return "; too few for any"
+    return (
+        f": from {100 * found:.0f} points of accuracy on, if exactly one of two models is right on "
+        f"{_DISCORDANCE:.0%} of them (80 % power)"
+    )
 
 
 def _shared_groups(placed: Sequence[Placed]) -> list[Finding]:

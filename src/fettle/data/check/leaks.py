@@ -221,7 +221,7 @@ def _crossing(
 
 def _how(link: Link, place: str) -> str:
     if link.method == "contained":
-        return f"it and {place} contain each other: {link.similarity:.0%} of the shorter text"
+        return f"{link.similarity:.0%} of the shorter of it and {place} stands in the other"
     return f"{link.similarity:.0%} the same as {place}"
 
 
