@@ -8,7 +8,7 @@ import pytest
 
 from fettle.data.check import check
 from fettle.data.deduplicate import find_copies, input_key, normal_text
-from fettle.data.split import fractions_for, position, split
+from fettle.data.split import _shown, fractions_for, position, split
 from fettle.errors import DataError
 from fettle.recipe.recipe import DataSection, Task
 from fettle.records.rows import Example, Finding, Message, Split, SplitRow
@@ -129,6 +129,14 @@ def test_no_side_is_empty_in_small_data() -> None:
         placed, findings = run(examples(20), seed=seed)
         assert set(counts(placed)) == {"train", "validation", "holdout"}
         assert [f.kind for f in findings] == ["holdout_too_small"]
+
+
+def test_a_small_holdout_says_what_it_can_show() -> None:
+    # 17.6 points: exact enumeration for 50 rows, 80 % power, discordance .20.
+    assert "from 18 points of accuracy on" in _shown(50)
+    assert _shown(5) == "; too few for any"
+    _, findings = run(examples(20))
+    assert findings[0].evidence.endswith("; too few for any")
 
 
 def test_a_given_holdout_is_the_holdout() -> None:
