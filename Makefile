@@ -49,9 +49,9 @@ $(READY): requirements.lock pyproject.toml
 	@touch $(READY)
 
 demo: $(READY)  ## two small runs on our own data and the bundled base, offline
-	@rm -rf runs/ticket-routing runs/customer-service
+	@rm -rf runs/ticket-routing runs/support-chat
 	HF_HUB_OFFLINE=1 $(BIN)/fettle run examples/ticket-routing/recipe.yaml --out runs/ticket-routing
-	HF_HUB_OFFLINE=1 $(BIN)/fettle run examples/customer-service/recipe.yaml --out runs/customer-service
+	HF_HUB_OFFLINE=1 $(BIN)/fettle run examples/support-chat/recipe.yaml --out runs/support-chat
 
 lint: $(READY)  ## style, types, layers, spelling
 	$(BIN)/ruff check --no-cache .

@@ -15,7 +15,7 @@ from random import Random
 
 from bench.detection_text import FAMILIES, clean_rows
 
-from fettle.data.clean import repair
+from fettle.data.cleaning.clean import repair
 from fettle.records.rows import Example, Message
 
 SETS = ("medquad", "bitext", "gsm8k")

@@ -36,8 +36,8 @@ from fettle.data.check import (
     secrets,
     template_residue,
 )
-from fettle.data.detect import Layout
-from fettle.data.normalize import normalize
+from fettle.data.meaning.detect import Layout
+from fettle.data.meaning.normalize import normalize
 from fettle.recipe.recipe import DataSection
 from fettle.records.rows import Example, Finding, RawRow
 

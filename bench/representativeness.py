@@ -20,12 +20,12 @@ from bench.faults.labels import mix
 from scipy.stats import spearmanr
 
 from fettle.data.check.label_errors import folds_of
-from fettle.data.features import fit_linear
-from fettle.data.hashed import count_ngrams, fit_tfidf
-from fettle.data.represent import ALPHA
-from fettle.data.represent_coverage import cover, likeness
-from fettle.data.represent_domain import tell_apart
-from fettle.data.represent_drop import NUM_FOLDS, expected_drop
+from fettle.data.features.features import fit_linear
+from fettle.data.features.hashed import count_ngrams, fit_tfidf
+from fettle.data.represent.coverage import cover, likeness
+from fettle.data.represent.domain import tell_apart
+from fettle.data.represent.drop import NUM_FOLDS, expected_drop
+from fettle.data.represent.represent import ALPHA
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / "bench" / "results" / "representativeness.json"

@@ -50,8 +50,8 @@ BENCH = Path(__file__).resolve().parents[1]
 REPOSITORY = BENCH.parent
 CACHE = BENCH / ".cache"
 TEXTS = (
-    "examples/customer-service/tickets.csv",
-    "examples/customer-service/policies.md",
+    "examples/support-chat/conversations.jsonl",
+    "examples/support-chat/policies.md",
     "examples/ticket-routing/tickets.csv",
 )
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")

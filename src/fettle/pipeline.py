@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from fettle.chat.builtin import BUILTIN
-from fettle.data.account import Prepared
+from fettle.data.account.account import Prepared
 from fettle.errors import FettleError, IntegrityError, Interrupted, UsageError
 from fettle.evaluate.plan import task_metrics
 from fettle.models.catalog import RANDOM, STARTER
@@ -36,7 +36,7 @@ from fettle.models.check_method import check_method
 from fettle.models.inspect_base import described_by, hash_files
 from fettle.models.load import MODEL_FILE, find_base
 from fettle.models.machine import probe_machine, threads
-from fettle.models.random_base import anchored_random
+from fettle.models.random_id import anchored_random
 from fettle.recipe.estimate import estimate
 from fettle.recipe.load import dump_recipe, load_recipe
 from fettle.recipe.recipe import Recipe
@@ -48,8 +48,9 @@ from fettle.records.run_directory import RunDirectory, read_json, write_atomic, 
 from fettle.report import write_card, write_report
 from fettle.stages.context import Context
 from fettle.stages.data import Tokens, data_facts, read_rows, tokenize_rows
-from fettle.stages.evaluation import evaluate_run, load_verdict, seal_plan, sealed_hash
+from fettle.stages.evaluation import evaluate_run, load_verdict
 from fettle.stages.probing import check_memory, probe_training
+from fettle.stages.sealing import seal_plan, sealed_hash
 from fettle.stages.training import memory_errors, train_model
 from fettle.train.train import TrainingResult
 from fettle.version import __version__
@@ -204,7 +205,7 @@ def _prepare(
     with _stage(context, "plan"):
         settings, machine = _settings(context, base, prepared, tokens)
         if not _sealed(context):
-            seal_plan(context, settings, prepared, base)
+            seal_plan(context, settings, prepared, tokens, base)
     return base, prepared, tokens, settings, machine
 
 

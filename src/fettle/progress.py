@@ -251,23 +251,4 @@ def number(value: Any) -> str:
 
 
 def _plan(event: Mapping[str, Any]) -> str:
-    power = event["power"]
-    found = power.get("minimum_detectable_difference")
-    sealed = f"sealed {event['sha256'][:12]}"
-    if found is None and "standardized" in power:
-        return (
-            f"{sealed}; {power['n']:,} holdout rows can show a mean difference of about"
-            f" {power['standardized']:.2f} standard deviations of the rows' differences at"
-            f" {100 * power['power']:.0f} % power (that spread is known only after training)"
-        )
-    if found is None:
-        return f"{sealed}; {power['n']:,} holdout rows"
-    return (
-        f"{sealed}; {power['n']:,} holdout rows can show a difference of {100 * found:.1f} points"
-        f" at {100 * power['power']:.0f} % power"
-        + (
-            f" (if the arms disagree on {100 * power['discordance']:.0f} % of rows)"
-            if "discordance" in power
-            else ""
-        )
-    )
+    return f"sealed {event['sha256'][:12]}; {event['said']}"

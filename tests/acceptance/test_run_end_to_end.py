@@ -32,7 +32,7 @@ import fettle
 import fettle.chat.render
 import fettle.evaluate.verdict
 import fettle.report
-from fettle.data.account import load_account
+from fettle.data.account.account import load_account
 from fettle.errors import UsageError
 from fettle.models.quiet import quiet
 from fettle.pipeline import Run

@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from fettle.data.detect import Layout
-from fettle.data.read import Source
+from fettle.data.meaning.detect import Layout
+from fettle.data.reading.read import Source
 from fettle.evaluate.wording import headline
 from fettle.records.events import StepRecord, ValidationRecord
 from fettle.records.outcomes import BaselineResult, Comparison, Grade, Prediction, Verdict

@@ -17,7 +17,7 @@ from fettle.data.check import (
     secrets,
     template_residue,
 )
-from fettle.data.invisible import without_invisible
+from fettle.data.cleaning.invisible import without_invisible
 from fettle.records.rows import Example, Finding, Message
 
 ENGLISH = "I would like to know how to change the address for my order, because it is wrong."

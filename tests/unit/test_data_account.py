@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from fettle.data.account import (
+from fettle.data.account.account import (
     Prepared,
     hash_holdout,
     load_account,

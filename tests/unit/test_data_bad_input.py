@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from fettle.data import decode
-from fettle.data.account import Prepared, load_account, write_account
+from fettle.data.account.account import Prepared, load_account, write_account
+from fettle.data.meaning.target_rows import read_target
 from fettle.data.prepare import prepare
-from fettle.data.target_rows import read_target
+from fettle.data.reading import decode
 from fettle.errors import DataError, UsageError
 from fettle.recipe.recipe import DataSection
 

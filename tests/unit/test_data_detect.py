@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from fettle.data.detect import Layout, detect
-from fettle.data.names import split_of
+from fettle.data.meaning.detect import Layout, detect
+from fettle.data.reading.names import split_of
 from fettle.errors import DataError, UsageError
 from fettle.recipe.recipe import DataSection, Task
 from fettle.records.rows import RawRow

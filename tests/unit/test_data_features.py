@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.preprocessing import StandardScaler
 
-from fettle.data.features import (
+from fettle.data.features.features import (
     PROBE_STRENGTHS,
     TfidfFeatures,
     fit_linear,

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fettle.data.account import load_account, write_account
-from fettle.data.actions import entries, sums
-from fettle.data.ledger import (
+from fettle.data.account.account import load_account, write_account
+from fettle.data.account.actions import entries, sums
+from fettle.data.account.ledger import (
     LEDGER,
     append,
     chain,
@@ -24,7 +24,7 @@ from fettle.data.ledger import (
     total,
     verify,
 )
-from fettle.data.normalize import canonical
+from fettle.data.meaning.normalize import canonical
 from fettle.data.prepare import Prepared, prepare
 from fettle.errors import IntegrityError
 from fettle.recipe.recipe import DataSection

@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import MultiLabelBinarizer, StandardScaler
 
-from fettle.data.linear import (
+from fettle.data.features.linear import (
     RIDGE_PENALTIES,
     fit_label_sets,
     fit_text_label_sets,

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from fettle.data.clean import repair
-from fettle.data.detect import Layout
-from fettle.data.normalize import normalize
+from fettle.data.cleaning.clean import repair
+from fettle.data.meaning.detect import Layout
+from fettle.data.meaning.normalize import normalize
 from fettle.errors import DataError
 from fettle.recipe.recipe import DataSection
 from fettle.records.rows import Example, Finding, Message, RawRow, SplitRow

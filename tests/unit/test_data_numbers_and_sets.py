@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fettle.data.account import load_account, write_account
+from fettle.data.account.account import load_account, write_account
 from fettle.data.prepare import prepare
 from fettle.errors import DataError
 from fettle.recipe.recipe import DataSection, Task

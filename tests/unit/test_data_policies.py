@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import fettle
-from fettle.data.account import Prepared, load_account, write_account
-from fettle.data.policy import refuse_errors
+from fettle.data.account.account import Prepared, load_account, write_account
+from fettle.data.cleaning.policy import refuse_errors
 from fettle.data.prepare import prepare
 from fettle.errors import DataError, RecipeError
 from fettle.recipe.load import load_recipe

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fettle.data import decode, read, tables
+from fettle.data.reading import decode, read, tables
 from fettle.errors import DataError, UsageError
 from fettle.recipe.recipe import DataSection
 
@@ -343,7 +343,7 @@ def test_an_oversized_record_is_malformed_and_reading_goes_on(
 ) -> None:
     for module in (decode, tables, read):
         monkeypatch.setattr(module, "MAX_RECORD_CHARS", 1000)
-    monkeypatch.setattr("fettle.data.json_records.MAX_RECORD_CHARS", 1000)
+    monkeypatch.setattr("fettle.data.reading.json_records.MAX_RECORD_CHARS", 1000)
     long = "x" * 2000
     unclosed = read_path(write("a.csv", f'{CSV}{long},a\n"{long},a\ngood,b\n'))
     assert [row.malformed for row in unclosed.rows if row.malformed] == [

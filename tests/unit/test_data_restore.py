@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fettle
-from fettle.data.fixed import Plan, fix, undo
-from fettle.data.read import read, read_again
+from fettle.data.account.fixed import Plan, fix, undo
+from fettle.data.reading.read import read, read_again
 from fettle.errors import IntegrityError, UsageError
 from fettle.recipe.recipe import DataSection
 from fettle.records.run_directory import read_jsonl

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from fettle.data.detect import detect
+from fettle.data.meaning.detect import detect
 from fettle.data.prepare import prepare
-from fettle.data.read import read
+from fettle.data.reading.read import read
 from fettle.errors import DataError
 from fettle.recipe.recipe import DataSection
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from fettle.data.targets import TargetError, label_set, number
+from fettle.data.meaning.targets import TargetError, label_set, number
 from fettle.data.weigh import check_class_weights, scale_of, standardised, weighed
 from fettle.errors import RecipeError
 from fettle.records.outcomes import labels_as_text, labels_from_text

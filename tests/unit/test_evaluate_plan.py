@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fettle.data.features import fit_linear, nearest_answers
+from fettle.data.features.features import fit_linear, nearest_answers
 from fettle.errors import UsageError
 from fettle.evaluate.baselines import (
     as_predictions,

@@ -21,8 +21,8 @@ from fettle.data.check.label_errors import (
     suspected,
 )
 from fettle.data.deduplicate import input_key
-from fettle.data.hashed import choose_landmarks, count_ngrams, fit_tfidf, tfidf
-from fettle.data.linear import chances_of, fit_fast
+from fettle.data.features.hashed import choose_landmarks, count_ngrams, fit_tfidf, tfidf
+from fettle.data.features.linear import chances_of, fit_fast
 from fettle.records.rows import Example
 
 

@@ -10,10 +10,11 @@ import torch
 from safetensors.torch import load_file
 from tests.tiny_models import tiny_model, tiny_tokenizer
 
+from fettle.api import tokens
 from fettle.errors import BaseModelError
 from fettle.models import random_base as random_module
 from fettle.models.load import find_base, load_for_task
-from fettle.models.random_base import anchored_random, split_random
+from fettle.models.random_id import anchored_random, split_random
 from fettle.pipeline import _anchored
 from fettle.recipe.recipe import BaseSection, Recipe
 
@@ -138,3 +139,11 @@ def test_a_relative_name_is_made_absolute(config: Path, monkeypatch: pytest.Monk
     recipe = Recipe.model_validate({"data": {"path": ["x"]}, "base": {"id": "random:base#5"}})
     assert _anchored(recipe).base.id == f"random:{config}#5"
     assert os.path.isabs(find("random:base").path)
+
+
+def test_check_counts_tokens_with_the_tokenizer_of_a_random_base(config: Path) -> None:
+    """``fettle check --base random:DIR`` reads tokenizer and context, and draws no weights."""
+    assert tokens._find(f"random:{config}#3", None) == config.resolve()
+    with pytest.raises(BaseModelError) as caught:
+        tokens._find(f"random:{config}/nothing", None)
+    assert caught.value.code == "E0512"

@@ -108,7 +108,7 @@ def events() -> list[dict[str, Any]]:
         {"event": "base", **base},
         data_event(),
         {"event": "settings", "values": values},
-        {"event": "plan", "sha256": "ab" * 32, "power": power},
+        {"event": "plan", "sha256": "ab" * 32, "power": power, "said": "976 rows can show 2.9\nmore"},
         {"event": "note", "message": "two\nlines"},
         *(step(n) for n in range(1, 5)),
         {
@@ -141,7 +141,7 @@ def test_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert "train 8,031 · validation 982 · holdout 976 (sealed) · quarantine 14 (14 exac" in text
     assert "? --label decides" in text
     assert "[[greeting]]" in text
-    assert "can show a difference of 2.9 points at 80 % power" in text
+    assert "plan      sealed abababababab; 976 rows can show 2.9\n          more\n" in text
     assert "step 4/4 100 %" in text
     assert "0 s left" not in text
     assert "validate  step 4: loss 0.5000, f1 0.2500 (best so far)" in text
@@ -228,14 +228,3 @@ def test_the_log_file_takes_any_text(tmp_path: Path) -> None:
     lines = (tmp_path / "log.txt").read_text(encoding="utf-8").splitlines()
     assert lines[0].endswith("half a pair \\ud83d")
     assert lines[1].endswith(" ä")
-
-
-def test_the_plan_of_a_mean_is_stated_in_standard_deviations() -> None:
-    lines: list[str] = []
-    power = {"n": 910, "power": 0.8, "minimum_detectable_difference": None, "standardized": 0.0929}
-    Progress(lines.append)({"event": "plan", "sha256": "ab" * 32, "power": power})
-    assert lines == [
-        "plan      sealed abababababab; 910 holdout rows can show a mean difference of about 0.09"
-        " standard deviations of the rows' differences at 80 % power (that spread is known only"
-        " after training)"
-    ]

@@ -15,10 +15,10 @@ from test_report_page import HOSTILE, Page
 
 import fettle
 from fettle.api.data import Checked
-from fettle.data.account import SIDES, Prepared, load_account
-from fettle.data.ledger import LEDGER, head_of
+from fettle.data.account.account import SIDES, Prepared, load_account
+from fettle.data.account.ledger import LEDGER, head_of
 from fettle.data.prepare import prepare
-from fettle.data.represent import represent
+from fettle.data.represent.represent import represent
 from fettle.errors import UsageError
 from fettle.recipe.policies import POLICIES
 from fettle.recipe.recipe import DataSection, Waiver

@@ -13,10 +13,9 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
-from fettle.data.hashed import count_ngrams, tfidf
-from fettle.data.represent import findings_of, represent, row_weights
-from fettle.data.represent_coverage import cover, fisher_more, keywords, likeness, surprise
-from fettle.data.represent_domain import (
+from fettle.data.features.hashed import count_ngrams, tfidf
+from fettle.data.represent.coverage import cover, fisher_more, keywords, likeness, surprise
+from fettle.data.represent.domain import (
     _smoother,
     auc_error,
     aucs,
@@ -27,8 +26,9 @@ from fettle.data.represent_domain import (
     tell_apart,
     weighed_by,
 )
-from fettle.data.represent_drop import expected_drop, sureness, thresholded
-from fettle.data.represent_mix import chi_squared, distances, length_buckets, mix_shift
+from fettle.data.represent.drop import expected_drop, sureness, thresholded
+from fettle.data.represent.mix import chi_squared, distances, length_buckets, mix_shift
+from fettle.data.represent.represent import findings_of, represent, row_weights
 from fettle.errors import DataError
 from fettle.records.rows import Example
 from fettle.records.tokens import TokenizedExample

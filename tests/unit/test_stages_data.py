@@ -11,7 +11,7 @@ from tests.command import write_documents, write_questions, write_tickets
 from tests.tiny import tiny_tokenizer
 from tests.train_fixture import BASE
 
-from fettle.data.account import SIDES
+from fettle.data.account.account import SIDES
 from fettle.errors import DataError, RecipeError
 from fettle.recipe.load import load_recipe
 from fettle.recipe.recipe import Recipe

@@ -16,7 +16,9 @@ from fettle.recipe.recipe import Recipe
 from fettle.records.journal import Journal
 from fettle.records.run_directory import RunDirectory, read_jsonl
 from fettle.stages.context import Context
-from fettle.stages.evaluation import _zero_shot_prompts, count_look, sealed_hash
+from fettle.evaluate.looks import count_look, look_alpha, looks_before, spent_alpha
+from fettle.stages.baselines import zero_shot_prompts
+from fettle.stages.sealing import sealed_hash
 
 
 def ledger(folder: Path) -> list[dict[str, object]]:
@@ -118,7 +120,7 @@ def test_zero_shot_prompts_leave_room_for_the_longest_label(tmp_path: Path, room
     rows = [replace(row, target="ok") for row in tiny_rows()[1]]
     prepared: Any = SimpleNamespace(labels=labels, examples={"holdout": rows})
     tokens: Any = SimpleNamespace(tokenizer=tokenizer, max_length=limit)
-    found = _zero_shot_prompts(prepared, tokens, 0)
+    found = zero_shot_prompts(prepared, tokens, 0)
     if room <= 0:
         assert isinstance(found, str)
         assert f"no room for a text in the {limit} tokens" in found

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fettle.data.account import example_to_json
+from fettle.data.account.account import example_to_json
 from fettle.data.split import split
 from fettle.recipe.recipe import DataSection
 from fettle.records.rows import Example

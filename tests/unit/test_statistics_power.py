@@ -5,12 +5,18 @@ import pytest
 from scipy.stats import binomtest
 
 from fettle.statistics.power import (
+    Exaggeration,
+    design_effect,
     detectable_mean_difference,
+    exaggeration,
     mcnemar_power,
+    mean_exaggeration,
     minimum_detectable_difference,
+    rows_for_difference,
     rows_for_mean,
     rows_for_proportions,
 )
+from fettle.statistics.resampling import randomization_test
 
 DISCORDANCE = (0.05, 0.10, 0.20, 0.30, 0.40)
 POINTS = {
@@ -96,3 +102,97 @@ def test_nothing_to_find():
 def test_level_is_kept_when_there_is_no_difference():
     for n in (20, 100, 1000):
         assert mcnemar_power(n, 0.0, 0.2) <= 0.05
+
+
+def test_expected_exaggeration_of_a_published_design():
+    """Card et al. 2020 simulate power .800 and type M 1.118 for this design."""
+    found = exaggeration(500, 0.02, 0.025)
+    assert found.power == mcnemar_power(500, 0.02, 0.025)
+    assert found.power == pytest.approx(0.800, abs=0.003)
+    assert found.type_m == pytest.approx(1.118, abs=0.003)
+    assert found.type_s < 1e-6
+
+
+def test_exaggeration_by_simulation():
+    generator = np.random.default_rng(1)
+    n, difference, discordance = 60, 0.06, 0.3
+    counts = generator.multinomial(n, [0.12, 0.18, 0.7], size=40_000)
+    tables, times = np.unique(counts, axis=0, return_counts=True)
+    p_values = np.array([binomtest(int(c), max(int(b + c), 1)).pvalue for b, c, _ in tables])
+    shown = p_values <= 0.05
+    sizes = (tables[:, 1] - tables[:, 0]) / n
+    mean_size = np.average(np.abs(sizes[shown]), weights=times[shown])
+    found = exaggeration(n, difference, discordance)
+    assert found.type_m == pytest.approx(mean_size / difference, rel=0.02)
+    wrong = np.sum(times[shown & (sizes < 0)]) / np.sum(times[shown])
+    assert found.type_s == pytest.approx(wrong, abs=0.015)
+    assert found.type_m > 2.0
+
+
+def test_exaggeration_of_a_mean_by_simulation():
+    draws = np.random.default_rng(2).normal(1.0, 1.0, 400_000)
+    shown = np.abs(draws) > 1.959964
+    found = mean_exaggeration(0.3, 0.3)
+    assert found.power == pytest.approx(shown.mean(), abs=0.003)
+    assert found.type_m == pytest.approx(np.abs(draws[shown]).mean(), rel=0.01)
+    assert found.type_s == pytest.approx(np.mean(draws[shown] < 0), abs=0.003)
+
+
+def test_exaggeration_of_nothing():
+    assert exaggeration(100, 0.0, 0.2).type_m is None
+    assert exaggeration(4, 0.1, 0.2) == Exaggeration(0.0, None, None)
+    assert mean_exaggeration(0.0, 1.0).power == pytest.approx(0.05)
+    with pytest.raises(ValueError, match="standard error"):
+        mean_exaggeration(1.0, 0.0)
+
+
+def test_design_effect_is_what_clusters_cost():
+    generator = np.random.default_rng(3)
+    groups = np.repeat(np.arange(400), 6)
+    values = generator.normal(size=400)[groups] + generator.normal(size=2400)
+    # Kish: 1 + (size - 1) * intraclass correlation, here .5.
+    assert design_effect(values, groups) == pytest.approx(3.5, rel=0.1)
+    assert design_effect(generator.normal(size=2400), groups) < 1.3
+    assert design_effect(np.ones(6), np.arange(6)) == 1.0
+    assert design_effect(np.arange(4.0), np.zeros(4, dtype=np.int64)) == 1.0
+
+
+def test_power_with_clusters_by_simulation():
+    """Rows from the design effect have the power that was asked for, within 3 points."""
+    generator = np.random.default_rng(4)
+    size, difference, discordance = 5, 0.1, 0.25
+
+    def draw(num_clusters):
+        # Signs agree within a cluster in half of the discordant rows.
+        groups = np.repeat(np.arange(num_clusters), size)
+        wins = (discordance + difference) / 2
+        own, shared = generator.random(len(groups)), generator.random(num_clusters)[groups]
+        drawn = np.where(generator.random(len(groups)) < 0.5, shared, own)
+        return groups, np.where(drawn < wins, 1.0, np.where(drawn < discordance, -1.0, 0.0))
+
+    groups, pilot = draw(5000)
+    effect = design_effect(pilot, groups)
+    assert effect > 1.5
+    rows = rows_for_difference(difference, discordance, design_effect=effect)
+    shown, trials = 0, 600
+    for trial in range(trials):
+        groups, change = draw(round(rows / size))
+        table = np.column_stack([change, np.ones(len(change))])
+        found = randomization_test(
+            np.column_stack([np.zeros(len(change)), np.ones(len(change))]),
+            table,
+            lambda sums: sums[..., 0] / sums[..., 1],
+            groups=groups,
+            num_draws=400,
+            seed=trial,
+        )
+        shown += found.p_value <= 0.05
+    assert shown / trials == pytest.approx(0.8, abs=0.03 + 2 * np.sqrt(0.16 / trials))
+
+
+def test_rows_for_a_difference():
+    assert rows_for_difference(0.05, 0.1) == rows_for_proportions(0.05, 0.1)
+    assert rows_for_difference(0.05, 0.01) == rows_for_proportions(0.05, 0.05)
+    doubled = rows_for_difference(0.05, 0.1, design_effect=2.0)
+    assert doubled == 2 * rows_for_proportions(0.05, 0.1)
+    assert rows_for_difference(0.0, 0.1) is None

@@ -7,22 +7,22 @@ from typing import Any, Literal
 
 from fettle.api.recipes import Paths, data_name, make_recipe
 from fettle.api.tokens import TokenCounts, count_tokens
-from fettle.data.account import (
+from fettle.data.account.account import (
     ACCOUNT_FILES,
     LATER_FILES,
     Prepared,
     with_findings,
     write_account,
 )
-from fettle.data.copies import Copy, check_copy_directory, write_copies
-from fettle.data.earlier import find_account, rows_of, sides_of
+from fettle.data.account.copies import Copy, check_copy_directory, write_copies
+from fettle.data.account.earlier import find_account, rows_of, sides_of
+from fettle.data.account.restore import Restored
+from fettle.data.account.restore import restore as restore_rows
+from fettle.data.account.updates import compare_sides
+from fettle.data.meaning.target_rows import read_target
 from fettle.data.prepare import prepare
 from fettle.data.preview import preview_rows
-from fettle.data.represent import Representation, findings_of, represent
-from fettle.data.restore import Restored
-from fettle.data.restore import restore as restore_rows
-from fettle.data.target_rows import read_target
-from fettle.data.updates import compare_sides
+from fettle.data.represent.represent import Representation, findings_of, represent
 from fettle.errors import UsageError
 from fettle.records.rows import Example, Finding
 from fettle.report.check_report import CHECK_REPORT, write_check_report

@@ -14,7 +14,7 @@ from typing import Any
 
 from fettle.chat.render import ChatTemplate
 from fettle.chat.tokenizer import Tokenizer
-from fettle.data.account import SIDES, Prepared, move_to_quarantine, with_findings
+from fettle.data.account.account import SIDES, Prepared, move_to_quarantine, with_findings
 from fettle.data.tokenize import (
     Overlong,
     Tokenized,
@@ -23,8 +23,9 @@ from fettle.data.tokenize import (
     tokenize_text,
 )
 from fettle.errors import BaseModelError
-from fettle.models.catalog import STARTER, STARTER_DIRECTORY
+from fettle.models.catalog import RANDOM, STARTER, STARTER_DIRECTORY
 from fettle.models.hub import fetch
+from fettle.models.random_id import split_random
 from fettle.recipe import defaults
 from fettle.recipe.recipe import Recipe
 from fettle.records.rows import Example
@@ -147,6 +148,8 @@ def _find(base: str, revision: str | None) -> Path:
     """The folder with the tokenizer of a base; of a run the one of its model."""
     if base == STARTER:
         return STARTER_DIRECTORY
+    if base.startswith(RANDOM):
+        return split_random(base)[0]
     path = Path(base).expanduser()
     if path.is_dir():
         inner = path / "model"

@@ -19,7 +19,7 @@ Base = Annotated[
     str | None,
     typer.Option(
         "--base",
-        help="Hub id, directory, an earlier run, or starter (built in).",
+        help="Hub id, directory, an earlier run, starter (built in), or random:DIR (from nothing).",
         rich_help_panel=_COMMON,
     ),
 ]
@@ -61,6 +61,32 @@ Require = Annotated[
 Eval = Annotated[
     list[str] | None,
     typer.Option("--eval", help="Your own holdout file. Repeatable.", rich_help_panel=_COLUMNS),
+]
+
+_VERDICT = "Verdict"
+Guard = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--guard",
+        help="A file on which the model must not get worse. Repeatable.",
+        rich_help_panel=_VERDICT,
+    ),
+]
+TargetDifference = Annotated[
+    float | None,
+    typer.Option(
+        "--target-difference",
+        help="Make the holdout large enough to show this difference, such as 0.05.",
+        rich_help_panel=_VERDICT,
+    ),
+]
+Seeds = Annotated[
+    int | None,
+    typer.Option(
+        "--seeds",
+        help="Train this many times, each with its own seed: the verdict is about the recipe.",
+        rich_help_panel=_VERDICT,
+    ),
 ]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import xxhash
 
-from fettle.data.normalize import OCCURRENCE
+from fettle.data.meaning.normalize import OCCURRENCE
 from fettle.records.rows import Example
 
 

@@ -9,20 +9,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 
-from fettle.data.account import SIDES, Prepared, hash_holdout, verify_conservation
-from fettle.data.actions import sums
+from fettle.data.account.account import SIDES, Prepared, hash_holdout, verify_conservation
+from fettle.data.account.actions import sums
+from fettle.data.account.ledger import check_balance, row_hash, total
 from fettle.data.check import check
+from fettle.data.cleaning.masking import mask_examples
+from fettle.data.cleaning.policy import place_again, redacted, take_out, to_set_aside, with_severity
+from fettle.data.cleaning.waivers import Waived, find_waived, look_at_waivers
 from fettle.data.deduplicate import find_copies, input_key
-from fettle.data.detect import Layout, detect
-from fettle.data.ledger import check_balance, row_hash, total
-from fettle.data.masking import mask_examples
+from fettle.data.meaning.detect import Layout, detect
+from fettle.data.meaning.normalize import normalize
 from fettle.data.near import clusters
-from fettle.data.normalize import normalize
-from fettle.data.policy import place_again, redacted, take_out, to_set_aside, with_severity
-from fettle.data.read import ReadResult, read
+from fettle.data.reading.read import ReadResult, read
 from fettle.data.sensitive import redact
 from fettle.data.split import MIN_ROWS, fractions_for, split, too_few
-from fettle.data.waivers import Waived, find_waived, look_at_waivers
 from fettle.errors import DataError
 from fettle.recipe.policies import policy_of
 from fettle.recipe.recipe import DataSection, Task

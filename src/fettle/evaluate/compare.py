@@ -202,8 +202,14 @@ def _prediction(record: Mapping[str, Any], where: str) -> Prediction:
         reference="" if reference is None else reference,
         group=_text(record.get("group"), "group", where),
         score=score,
+        probabilities=_numbers(record.get("probabilities"), "probabilities", where),
         loss_sum=loss_sum,
         num_targets=num_targets,
+        confidence=_number(record.get("confidence"), "confidence", where),
+        input=_text(record.get("input"), "input", where),
+        constraints=_constraints(record.get("constraints"), where),
+        tags=_tags(record.get("tags"), where),
+        scores=_numbers(record.get("scores"), "scores", where),
     )
 
 
@@ -233,6 +239,33 @@ def _number(value: Any, name: str, where: str) -> float | None:
         raise _bad_line(f"{name} is {_shown(value)}, not a number", where)
     # NaN and infinities are kept: the verdict says which rows have them.
     return float(value) if isinstance(value, float) or abs(value) < 2**1000 else math.inf
+
+
+def _numbers(value: Any, name: str, where: str) -> dict[str, float] | None:
+    """An object of numbers, or None; a null in it is a number that is missing."""
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise _bad_line(f"{name} is {_shown(value)}, not an object", where)
+    found = {key: _number(item, f"{name}.{key}", where) for key, item in value.items()}
+    return {key: number for key, number in found.items() if number is not None}
+
+
+def _constraints(value: Any, where: str) -> tuple[str | Mapping[str, Any], ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(item, str | dict) for item in value):
+        raise _bad_line("constraints is not a list of strings and objects", where)
+    return tuple(value)
+
+
+def _tags(value: Any, where: str) -> dict[str, str] | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise _bad_line(f"tags is {_shown(value)}, not an object", where)
+    found = {key: _text(item, f"tags.{key}", where) for key, item in value.items()}
+    return {key: text for key, text in found.items() if text is not None}
 
 
 def _shown(value: Any) -> str:

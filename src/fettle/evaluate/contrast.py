@@ -1,32 +1,45 @@
 """One metric, two arms, one test: the right test and interval for each kind of metric.
 
-| metric                      | p-value                             | interval                   |
-|-----------------------------|-------------------------------------|----------------------------|
-| 0 or 1, independent rows    | exact McNemar                       | Tango                      |
-| 0 or 1, rows in clusters    | cluster sign-flip                   | wider of cluster t, Tango  |
-| mean or ratio               | (cluster) sign-flip                 | wider of t and bootstrap-t |
-| corpus                      | (cluster) approximate randomization | paired (cluster) bootstrap |
+| metric                   | p-value                             | interval: the widest of        |
+|--------------------------|-------------------------------------|--------------------------------|
+| 0 or 1, independent rows | exact McNemar                       | Tango                          |
+| 0 or 1, rows in clusters | cluster sign-flip                   | Tango, cluster t, sign-flip    |
+| mean or ratio            | sign-flip                           | t, bootstrap-t                 |
+| the same in clusters     | cluster sign-flip                   | t, bootstrap-t, sign-flip      |
+| corpus                   | (cluster) approximate randomization | paired bootstrap, sign-flip of |
+|                          |                                     | each unit's pseudo-value       |
+
+"sign-flip" as an interval: all values that the test does not reject. Where no outcome could be
+significant there is no interval, except for 0 or 1 on independent rows.
 
 In: predictions of both arms on the same rows in the same order. Out: a ``Contrast``.
 Must not know: plans, verdicts, which words follow.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 import numpy as np
 
 from fettle.metrics.metric import Metric
 from fettle.records.outcomes import Comparison, Prediction
 from fettle.statistics.clustered import cluster_t_interval, wider_interval
+from fettle.statistics.flips import pseudo_differences, sign_flip_interval
 from fettle.statistics.paired import mcnemar_exact, paired_bootstrap, tango_interval
 from fettle.statistics.power import rows_for_mean, rows_for_proportions
 from fettle.statistics.resampling import (
     FloatArray,
     IntArray,
+    blocks_of,
     randomization_test,
     smallest_p_value,
+    sum_by_unit,
 )
+
+TANGO = "Tango"
+"""The interval that is there however few rows there are."""
+NO_ROW = Prediction("", None, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +87,8 @@ class _Arms:
     base: FloatArray
     tuned: FloatArray
     groups: IntArray | None
+    blocks: IntArray | None
+    """Groups, or coarser blocks of them, for resampling; see ``blocks_of``."""
     base_value: float
     tuned_value: float
     confidence: float
@@ -127,20 +142,55 @@ def contrast(
         seed: of the random generators.
 
     Returns:
-        The contrast; ``difference`` is tuned - base. The interval is None with fewer than two
-        units, where only a metric of 0 and 1 has one.
+        The contrast; ``difference`` is tuned - base.
 
     Raises:
         ValueError: no rows, or rows that differ between the arms.
     """
-    if not base or [row.row_id for row in base] != [row.row_id for row in tuned]:
+    if not base or any(a.row_id != b.row_id for a, b in zip_longest(base, tuned, fillvalue=NO_ROW)):
         raise ValueError("both arms must hold the same rows in the same order, at least one")
     base_sums, tuned_sums = metric.sums([base, tuned])
+    return contrast_sums(
+        metric,
+        base_sums,
+        tuned_sums,
+        group_numbers(base),
+        alpha=alpha,
+        num_resamples=num_resamples,
+        seed=seed,
+    )
+
+
+def contrast_sums(
+    metric: Metric,
+    base_sums: FloatArray,
+    tuned_sums: FloatArray,
+    groups: IntArray | None = None,
+    *,
+    alpha: float = 0.05,
+    num_resamples: int = 10_000,
+    seed: int = 0,
+) -> Contrast:
+    """``contrast`` from the metric's sufficient statistics.
+
+    Args:
+        metric: what is measured.
+        base_sums: [N, K] of arm A, as ``metric.sums`` gives them.
+        tuned_sums: [N, K] of arm B on the same rows.
+        groups: [N] cluster number of every row; None when rows are independent.
+        alpha: two-sided level.
+        num_resamples: resamples and randomization draws.
+        seed: of the random generators.
+
+    Returns:
+        The contrast.
+    """
     arms = _Arms(
         metric=metric,
         base=base_sums,
         tuned=tuned_sums,
-        groups=group_numbers(base),
+        groups=groups,
+        blocks=blocks_of(groups, len(base_sums), seed),
         base_value=float(metric.score(base_sums.sum(axis=0))),
         tuned_value=float(metric.score(tuned_sums.sum(axis=0))),
         confidence=1.0 - alpha,
@@ -148,6 +198,8 @@ def contrast(
         seed=seed,
     )
     tested = _choose(arms)
+    if tested.smallest_p > alpha and tested.interval != TANGO:
+        tested = replace(tested, low=None, high=None, interval="")
     comparison = Comparison(
         metric=metric.name,
         higher_is_better=metric.higher_is_better,
@@ -201,7 +253,7 @@ def _binary(arms: _Arms) -> _Tested:
             test="exact McNemar",
             low=low,
             high=high,
-            interval="Tango",
+            interval=TANGO,
             standard_error=float(np.sqrt(max(spread, 0.0))) / arms.n,
             smallest_p=min(1.0, 2.0 ** (1 - arms.n)),
             discordant=discordant,
@@ -219,9 +271,11 @@ def _binary(arms: _Arms) -> _Tested:
         low, high = tango_interval(
             base_only * scale, tuned_only * scale, arms.num_units, arms.confidence
         )
+    flips = _flip_interval(arms, difference, arms.base[:, 1])
     # Clusters never tell more than as many independent rows.
-    low, high = max(-1.0, min(low, found.low)), min(1.0, max(high, found.high))
-    interval = "wider of cluster t and Tango"
+    low = max(-1.0, min(low, found.low, flips[0]))
+    high = min(1.0, max(high, found.high, flips[1]))
+    interval = "widest of cluster t, cluster sign-flip and Tango"
     return _Tested(p_value, test, low, high, interval, found.standard_error, smallest_p, discordant)
 
 
@@ -229,16 +283,21 @@ def _mean(arms: _Arms) -> _Tested:
     p_value, test, smallest_p = _randomize(arms)
     if arms.num_units < 2:
         return _Tested(p_value, test, None, None, "", 0.0, smallest_p)
+    differences, denominators = arms.tuned[:, 0] - arms.base[:, 0], arms.base[:, 1]
     found = wider_interval(
-        arms.tuned[:, 0] - arms.base[:, 0],
-        arms.base[:, 1],
-        groups=arms.groups,
+        differences,
+        denominators,
+        groups=arms.blocks,
         num_resamples=arms.num_resamples,
         confidence=arms.confidence,
         seed=arms.seed,
     )
-    low, high = _within(found.low, found.high, arms.metric.span)
-    interval = f"wider of {arms.prefix}t and {arms.prefix}bootstrap-t"
+    ends, interval = (found.low, found.high), "wider of t and bootstrap-t"
+    if arms.groups is not None:
+        flips = _flip_interval(arms, differences, denominators)
+        ends = min(ends[0], flips[0]), max(ends[1], flips[1])
+        interval = "widest of cluster t, cluster bootstrap-t and cluster sign-flip"
+    low, high = _within(*ends, arms.metric.span)
     return _Tested(p_value, test, low, high, interval, found.standard_error, smallest_p)
 
 
@@ -250,14 +309,37 @@ def _corpus(arms: _Arms) -> _Tested:
         arms.base,
         arms.tuned,
         arms.metric.score,
-        groups=arms.groups,
+        groups=arms.blocks,
         num_resamples=arms.num_resamples,
         confidence=arms.confidence,
         seed=arms.seed,
     )
-    low, high = _within(found.low, found.high, arms.metric.span)
-    interval = f"paired {arms.prefix}bootstrap"
+    sizes = sum_by_unit(np.ones((arms.n, 1)), arms.blocks)[:, 0]
+    units = [sum_by_unit(sums, arms.blocks) for sums in (arms.base, arms.tuned)]
+    flips = sign_flip_interval(
+        pseudo_differences(*units, sizes, arms.metric.score),
+        sizes,
+        num_draws=arms.num_resamples,
+        confidence=arms.confidence,
+        seed=arms.seed,
+    )
+    ends = min(found.low, flips[0]), max(found.high, flips[1])
+    low, high = _within(*ends, arms.metric.span)
+    interval = f"wider of paired {arms.prefix}bootstrap and {arms.prefix}sign-flip"
     return _Tested(p_value, test, low, high, interval, found.standard_error, smallest_p)
+
+
+def _flip_interval(
+    arms: _Arms, differences: FloatArray, denominators: FloatArray
+) -> tuple[float, float]:
+    return sign_flip_interval(
+        differences,
+        denominators,
+        groups=arms.blocks,
+        num_draws=arms.num_resamples,
+        confidence=arms.confidence,
+        seed=arms.seed,
+    )
 
 
 def _randomize(arms: _Arms) -> tuple[float, str, float]:
@@ -265,7 +347,7 @@ def _randomize(arms: _Arms) -> tuple[float, str, float]:
         arms.base,
         arms.tuned,
         arms.metric.score,
-        groups=arms.groups,
+        groups=arms.blocks,
         num_draws=arms.num_resamples,
         seed=arms.seed,
     )

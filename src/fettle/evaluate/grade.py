@@ -49,7 +49,8 @@ def grades_of_arms(
 
 
 def _reason(metric: Metric, row: Prediction, value: float) -> str:
-    if metric.unit != "share" or value > 0.0:
-        return ""
+    said = metric.reason(row)
+    if said or metric.unit != "share" or value > 0.0:
+        return said
     expected = " or ".join(repr(reference) for reference in references_of(row))
     return f"expected {expected if len(expected) <= SHOWN else expected[: SHOWN - 1] + '…'}"

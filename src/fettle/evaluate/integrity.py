@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from fettle.evaluate.plan import hash_ids, verify_plan
+from fettle.metrics import find_metric
 from fettle.metrics.metric import Metric, references_of
 from fettle.records.outcomes import Prediction
 
@@ -30,6 +31,28 @@ def plan_fault(plan: Mapping[str, Any], sealed_sha256: str | None) -> str | None
         return "the evaluation plan was changed after it was sealed: its content and hash differ"
     if sealed_sha256 is not None and plan["sha256"] != sealed_sha256:
         return "the evaluation plan is not the one that was sealed before training"
+    return None
+
+
+def settings_fault(plan: Mapping[str, Any], asked: Mapping[str, Any] | None) -> str | None:
+    """Whether the run's settings, or the metrics themselves, are others than the sealed ones.
+
+    Args:
+        plan: the sealed plan.
+        asked: what the settings say now of the plan's own keys; None when there are none.
+
+    Returns:
+        The fault, or None.
+    """
+    for key, value in (asked or {}).items():
+        if plan.get(key) != value:
+            return f"the settings say {key} = {value}, the plan was sealed for {plan.get(key)}"
+    for name, sealed in plan.get("signatures", {}).items():
+        now = find_metric(name).signature()
+        if now != sealed:
+            return (
+                f"the metric {name} is computed otherwise now ({now}) than when sealed ({sealed})"
+            )
     return None
 
 

@@ -11,13 +11,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from fettle.errors import UsageError
+from fettle.evaluate.looks import SPENDING
 from fettle.metrics import find_metric
 from fettle.records.outcomes import SCHEMA
-from fettle.statistics.power import detectable_mean_difference, minimum_detectable_difference
+from fettle.statistics.power import (
+    detectable_mean_difference,
+    exaggeration,
+    minimum_detectable_difference,
+    rows_for_difference,
+)
 from fettle.statistics.resampling import smallest_p_value
 
 ASSUMED_DISCORDANCE = 0.1
 """Share of rows on which exactly one arm is right, where nothing is known beforehand."""
+
+DISCORDANCES = (0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
+"""Assumed in turn where so few rows can show nothing at less."""
+STEPS = (0.1, 0.05, 0.03, 0.02, 0.01, 0.005)
+"""Differences that people name; the first one well below the detectable one is stated too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +52,8 @@ TASK_METRICS = {
 }
 
 MEASURED = {
-    "classify": ("prediction",),
-    "multi_label": ("label set", "prediction"),
+    "classify": ("prediction", "probabilities", "confidence"),
+    "multi_label": ("label set", "prediction", "probabilities", "confidence"),
     "regress": ("number",),
     "chat": ("loss", "prediction"),
     "text": ("loss",),
@@ -66,7 +77,14 @@ def task_metrics(task: str, primary: str | None = None) -> TaskMetrics:
     """
     default = TASK_METRICS[task]
     chosen = primary or default.primary
-    needed = find_metric(chosen).needs
+    metric = find_metric(chosen)
+    if metric.descriptive:
+        raise UsageError(
+            "E1007",
+            f"the metric {chosen} describes an answer and does not say whether it is better",
+            hint=f"let the verdict rest on another, such as {default.primary}",
+        )
+    needed = metric.needs
     if needed not in MEASURED[task]:
         raise UsageError(
             "E1007",
@@ -97,7 +115,7 @@ def plan_power(
         alpha: two-sided level.
         power: chance to show that difference.
         discordance: for metrics of right and wrong: expected share of rows on which exactly one
-            arm is right.
+            arm is right; few rows can show nothing at so little, and then more is assumed.
         standard_deviation: for other metrics: of one row's paired difference, where known.
         design_effect: how many times the variance grows because rows share clusters.
 
@@ -105,24 +123,48 @@ def plan_power(
         The verdict's ``power`` object; ``minimum_detectable_difference`` is None where nothing can
         be said (no standard deviation) or nothing could be shown (too few rows). Without a standard
         deviation a mean over rows has ``standardized`` instead: the difference in units of that
-        spread, with each group counted as one row.
+        spread, with each group counted as one row. Metrics of right and
+        wrong have ``smaller`` (a smaller difference, and the rows that would show it) and
+        ``exaggeration`` (by what factor a significant result overstates a true difference of half
+        the detectable one, and the power there). ``too_few``: no result could reach alpha.
     """
+    measured = find_metric(metric)
     effective = max(int(n / design_effect), 0)
     units = n if clusters is None else clusters
     found: float | None = None
     stated: dict[str, Any] = {"n": n, "clusters": clusters}
-    if find_metric(metric).name.partition(":")[0] in {"accuracy", "subset_accuracy", "exact_match"}:
+    if smallest_p_value(units, num_draws=10**9) > alpha:
+        stated["too_few"] = True
+    elif measured.binary:
         stated["discordance"] = discordance
-        found = minimum_detectable_difference(effective, discordance, power, alpha)
+        for share in (discordance, *(other for other in DISCORDANCES if other > discordance)):
+            found = minimum_detectable_difference(effective, share, power, alpha)
+            if found is not None:
+                stated |= {"discordance": share} | _beyond(effective, found, share, power, alpha)
+                break
     elif standard_deviation is not None and effective > 0:
         stated["standard_deviation"] = standard_deviation
         found = detectable_mean_difference(effective, standard_deviation, power, alpha)
-    elif find_metric(metric).kind != "corpus" and units > 1:
+    elif measured.kind != "corpus" and units > 1:
         stated["standardized"] = detectable_mean_difference(units, 1.0, power, alpha)
-    if smallest_p_value(units, num_draws=10**9) > alpha:
-        found = None
-        stated.pop("standardized", None)
     return {"minimum_detectable_difference": found, "power": power, "alpha": alpha} | stated
+
+
+def _beyond(n: int, found: float, discordance: float, power: float, alpha: float) -> dict[str, Any]:
+    """What a smaller difference would take, and by how much a lucky result on it exaggerates."""
+    beyond: dict[str, Any] = {}
+    smaller = next((step for step in STEPS if step < 0.8 * found), None)
+    if smaller is not None:
+        rows = rows_for_difference(smaller, discordance, power=power, alpha=alpha)
+        beyond["smaller"] = {"difference": smaller, "rows": rows}
+    if found > 0.0:
+        lucky = exaggeration(n, found / 2.0, discordance, alpha)
+        beyond["exaggeration"] = {
+            "difference": found / 2.0,
+            "power": lucky.power,
+            "type_m": lucky.type_m,
+        }
+    return beyond
 
 
 def make_plan(
@@ -161,8 +203,8 @@ def make_plan(
         display: metrics that are only shown.
         num_resamples: bootstrap resamples and randomization draws.
         holdout_row_ids: seals which rows are judged; None seals only their number.
-        guards: what must not get worse, each with its margin.
-        looks: how often the holdout will be opened.
+        guards: what must not get worse, each with its margin (``plan_guard``).
+        looks: which look at this holdout this is, as far as is known beforehand.
 
     Returns:
         The plan with ``schema`` and ``sha256``.
@@ -191,9 +233,11 @@ def make_plan(
         "secondary": list(secondary),
         "correction": "holm",
         "display": list(display),
+        "signatures": {name: find_metric(name).signature() for name in (metric, *secondary)},
         "baselines": list(baselines),
         "guards": [dict(guard) for guard in guards],
         "looks": looks,
+        "spending": SPENDING,
         "seeds": list(seeds),
         "resamples": num_resamples,
         "power": None if power is None else dict(power),

@@ -14,7 +14,21 @@ import numpy as np
 
 from fettle.evaluate.baselines import baseline_result
 from fettle.evaluate.contrast import Contrast, contrast
-from fettle.evaluate.integrity import holdout_fault, plan_fault, row_fault, value_fault
+from fettle.evaluate.guards import (
+    GuardArms,
+    guard_fault,
+    guard_notes,
+    judge_guard,
+    word_with_guards,
+)
+from fettle.evaluate.integrity import (
+    holdout_fault,
+    plan_fault,
+    row_fault,
+    settings_fault,
+    value_fault,
+)
+from fettle.evaluate.looks import look_alpha
 from fettle.evaluate.wording import (
     baseline_note,
     difference_text,
@@ -44,6 +58,7 @@ def decide(
     tuned: Sequence[Prediction],
     *,
     sealed_sha256: str | None = None,
+    asked: Mapping[str, Any] | None = None,
     expected_row_ids: Collection[str] | None = None,
     train_row_ids: Collection[str] = (),
     baselines: Mapping[str, Sequence[Prediction]] | None = None,
@@ -53,6 +68,8 @@ def decide(
     seeds: Sequence[int] | None = None,
     candidates_screened: int | None = None,
     train_twins: Collection[str] = (),
+    guards: GuardArms | None = None,
+    guard_rows: Mapping[str, str] | None = None,
 ) -> Verdict:
     """Judge a tuned model against its base by the sealed plan.
 
@@ -61,17 +78,21 @@ def decide(
         base: arm A on the holdout rows.
         tuned: arm B on the same rows, in any order.
         sealed_sha256: the plan's hash as it was noted before training.
+        asked: what the run's settings say of the plan's keys; a difference makes it invalid.
         expected_row_ids: all rows of the holdout; one that is missing makes the verdict invalid.
         train_row_ids: rows that were trained on; one of them in the holdout makes it invalid.
         baselines: name to predictions on the same rows.
-        holdout: verdict.json's ``holdout`` object; what it says of rows that share a group with
-            train, and of rows that were left out, goes into reason and headline.
+        holdout: verdict.json's ``holdout`` object; ``looks`` decides at which level is tested, and
+            what it says of rows that share a group with train, and of rows that were left out, goes
+            into reason and headline.
         weights: verdict.json's ``weights`` object.
         base_facts: of the base model.
         seeds: of training; the plan's when None.
         candidates_screened: how many were tried on validation.
         train_twins: holdout rows that a training row tells about; the primary comparison is given
             once more without them.
+        guards: both arms' predictions on the rows of every guard of the plan.
+        guard_rows: hash of each guard's rows as they are stored.
 
     Returns:
         The verdict. Faults of the comparison give ``invalid`` with the reason, never an exception.
@@ -93,13 +114,17 @@ def decide(
         seeds=tuple(plan.get("seeds", ()) if seeds is None else seeds),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    fault = plan_fault(plan, sealed_sha256)
+    fault = plan_fault(plan, sealed_sha256) or settings_fault(plan, asked)
     if fault is not None:
         return _invalid(frame, fault)
     metric = replace(find_metric(plan["metric"]), higher_is_better=plan["higher_is_better"])
     arms = arm_names(plan)
-    fault = row_fault(base, tuned, arms) or holdout_fault(
-        plan, {row.row_id for row in base}, expected_row_ids, train_row_ids
+    look = int((holdout or {}).get("looks") or 1)
+    alpha = look_alpha(look, float(plan["alpha"]))
+    fault = (
+        row_fault(base, tuned, arms)
+        or holdout_fault(plan, {row.row_id for row in base}, expected_row_ids, train_row_ids)
+        or guard_fault(plan["guards"], guards or {}, guard_rows or {})
     )
     if fault is not None:
         return _invalid(frame, fault)
@@ -110,12 +135,16 @@ def decide(
         return _invalid(frame, fault)
 
     settings = {
-        "alpha": plan["alpha"],
+        "alpha": alpha,
         "num_resamples": plan["resamples"],
         "seed": plan["seeds"][0] if plan["seeds"] else 0,
     }
     primary = contrast(metric, base, tuned, **settings)
-    word, reason = choose_word(plan, primary)
+    word, reason = choose_word(plan, primary, look)
+    judged = [
+        judge_guard(guard, *(guards or {})[guard["name"]], **settings) for guard in plan["guards"]
+    ]
+    word, reason = word_with_guards(word, reason, judged)
     secondary, skipped = _secondary(plan, base, tuned, settings)
     measured = [metric, *(find_metric(name) for name in plan["secondary"])]
     cheap = [
@@ -123,7 +152,7 @@ def decide(
         for name, rows in (baselines or {}).items()
         if (found := baseline_result(name, rows, tuned, measured, **settings)) is not None
     ]
-    shown = [baseline_note(found, plan["alpha"], len(base)) for found in cheap]
+    shown = [baseline_note(found, alpha, len(base)) for found in cheap]
     notes = [note for note in shown if note is not None]
     limits = holdout_notes(holdout or {})
     return replace(
@@ -132,25 +161,28 @@ def decide(
         reason=" ".join([reason, *(f"It is {note}." for note in notes), *_sentences(limits)]),
         primary=primary.comparison,
         secondary=secondary,
+        guards=[asdict(guard) for guard in judged],
         baselines=cheap,
-        headline=headline(word, primary.comparison, [*notes, *limits]),
+        headline=headline(word, primary.comparison, [*guard_notes(judged), *notes, *limits]),
         extra=_extra(plan, base, tuned, primary, skipped)
         | _without_twins(train_twins, metric, base, tuned, settings),
     )
 
 
-def choose_word(plan: Mapping[str, Any], found: Contrast) -> tuple[VerdictWord, str]:
+def choose_word(plan: Mapping[str, Any], found: Contrast, look: int = 1) -> tuple[VerdictWord, str]:
     """The word that the primary contrast allows, and the sentence that says why.
 
     Args:
         plan: the sealed plan (alpha, minimum_difference, guards).
-        found: the primary contrast.
+        found: the primary contrast, with an interval of the level of this look.
+        look: how often this holdout was opened, this time included.
 
     Returns:
         Word and reason. Improved needs p <= alpha and an interval whose lower end, in the
         direction of better, lies above the smallest difference that matters.
     """
-    alpha, margin = float(plan["alpha"]), float(plan["minimum_difference"])
+    alpha, margin = look_alpha(look, float(plan["alpha"])), float(plan["minimum_difference"])
+    level = f"alpha {alpha:.3g}" + (f" for look {look} at this holdout" if look > 1 else "")
     comparison = found.comparison
     metric = find_metric(comparison.metric)
     first, second = arm_names(plan)
@@ -166,7 +198,7 @@ def choose_word(plan: Mapping[str, Any], found: Contrast) -> tuple[VerdictWord, 
         return (
             "improved",
             f"{second} is better than {first} by at least {least}{beyond} "
-            f"({p_text(comparison.p_value)}, alpha {alpha:g}).{alone}",
+            f"({p_text(comparison.p_value)}, {level}).{alone}",
         )
     inside = low is not None and high is not None and -margin < low < high < margin
     if inside:
@@ -179,9 +211,9 @@ def choose_word(plan: Mapping[str, Any], found: Contrast) -> tuple[VerdictWord, 
         return (
             "worse",
             f"{second} is worse than {first} by at least {least} "
-            f"({p_text(comparison.p_value)}, alpha {alpha:g}).",
+            f"({p_text(comparison.p_value)}, {level}).",
         )
-    return "no_clear_difference", _undecided(found, metric, margin, alpha)
+    return "no_clear_difference", _undecided(found, metric, margin, alpha, level)
 
 
 def oriented_interval(found: Comparison) -> tuple[float | None, float | None]:
@@ -214,11 +246,11 @@ def _too_few(found: Comparison, smallest: float, alpha: float) -> str:
     )
 
 
-def _undecided(found: Contrast, metric: Metric, margin: float, alpha: float) -> str:
+def _undecided(found: Contrast, metric: Metric, margin: float, alpha: float, level: str) -> str:
     comparison = found.comparison
     low, _ = oriented_interval(comparison)
     if comparison.p_value > alpha:
-        start = f"p = {comparison.p_value:.2g} is above alpha {alpha:g}"
+        start = f"p = {comparison.p_value:.2g} is above {level}"
     elif margin and low is not None and 0.0 < low <= margin:
         band = difference_text(metric, margin, sign=False)
         start = f"a difference is shown, but not that it exceeds the {band} that matter"

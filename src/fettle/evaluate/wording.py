@@ -105,6 +105,72 @@ def p_text(value: float) -> str:
     return f"p = {value:.3f}" if value < 0.1 else f"p = {value:.2f}"
 
 
+def power_sentence(plan: Mapping[str, Any]) -> str:
+    """What the holdout can show, and what its guards can, said before any training.
+
+    Args:
+        plan: the sealed plan.
+
+    Returns:
+        ``80 holdout rows can show a difference of 9.8 points or more at 80 % power, if exactly one
+        arm is right on 10 % of the rows; 331 would show 5.0 points; …``, then lines about guards
+        and earlier looks where there are any.
+    """
+    power = plan["power"]
+    clusters = power.get("clusters")
+    rows = f"{power['n']:,} holdout rows" + (f" in {clusters:,} groups" if clusters else "")
+    lines = [rows + _shown_by(find_metric(plan["metric"]), power)]
+    if power.get("guards") is not None:
+        lines.append(_guards_sentence(power["guards"]))
+    look = int(plan.get("looks") or 1)
+    if look > 1:
+        before = "once" if look == 2 else f"{look - 1} times"
+        lines.append(
+            f"this holdout was opened {before} before: look {look} is tested at alpha"
+            f" {power['alpha']:.3g}"
+        )
+    return "\n".join(lines)
+
+
+def _shown_by(metric: Metric, power: Mapping[str, Any]) -> str:
+    """What so many rows can show; goes on from their number."""
+    found, chance = power.get("minimum_detectable_difference"), f"{100 * power['power']:g} % power"
+    if power.get("too_few"):
+        return " are too few to show any difference"
+    if found is None and "standardized" in power:
+        return (
+            f" can show a mean difference of about {power['standardized']:.2f} standard deviations"
+            f" of the rows' differences at {chance} (that spread is known only after training)"
+        )
+    if found is None:
+        return ""
+    said = f" can show a difference of {difference_text(metric, found, sign=False)} or more"
+    said += f" at {chance}"
+    if "discordance" in power:
+        said += f", if exactly one arm is right on {100 * power['discordance']:g} % of the rows"
+    smaller = power.get("smaller") or {}
+    if smaller.get("rows"):
+        least = difference_text(metric, smaller["difference"], sign=False)
+        said += f"; {smaller['rows']:,} would show {least}"
+    lucky = power.get("exaggeration")
+    if lucky is not None:
+        half = difference_text(metric, lucky["difference"], sign=False)
+        said += f"; where the truth is {half}, a significant result would on average show"
+        said += f" {lucky['type_m']:.1f} times as much"
+    return said
+
+
+def _guards_sentence(guards: Mapping[str, Any]) -> str:
+    several = "the guard holds" if guards["guards"] == 1 else f"all {guards['guards']} guards hold"
+    said = (
+        f"{several} with {100 * guards['joint']:.0f} % power where nothing got worse, if exactly"
+        f" one arm is right on {100 * guards['discordance']:g} % of the rows"
+    )
+    if guards["joint"] < 0.8 and guards["rows_needed"]:
+        said += f"; {guards['rows_needed']:,} rows in each would make it 90 %"
+    return said
+
+
 def baseline_note(found: BaselineResult, alpha: float, n: int) -> str | None:
     """What the headline must say of a baseline; None when the tuned model clearly beats it.
 

@@ -17,12 +17,12 @@ from fettle.statistics.resampling import BoolArray, FloatArray, IntArray, Score
 
 def accuracy() -> Metric:
     """Share of rows whose label is right (is among the references, when there are several)."""
-    return row_metric("accuracy", _is_right)
+    return row_metric("accuracy", _is_right, binary=True)
 
 
 def subset_accuracy() -> Metric:
     """Share of rows whose set of labels is right, none missing and none too many."""
-    return row_metric("subset_accuracy", _is_right_set, needs="label set")
+    return row_metric("subset_accuracy", _is_right_set, needs="label set", binary=True)
 
 
 def micro_f1() -> Metric:

@@ -8,16 +8,21 @@ In: nothing. Out: the ``Metric`` type. Must not know: which metrics exist, how a
 """
 
 import math
+import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from fettle.errors import DataError
-from fettle.records.outcomes import Prediction
+from fettle.records.outcomes import Prediction, confidence_of
 from fettle.statistics.resampling import FloatArray, Score
 
+Needs = Literal[
+    "prediction", "number", "label set", "loss", "score", "probabilities", "confidence", "grade"
+]
+Also = Literal["input", "constraints"]
 Sums = Callable[[Sequence[Sequence[Prediction]]], list[FloatArray]]
 """Arms on the same rows -> per arm [N, K] statistics, with columns of one meaning for all arms."""
 
@@ -32,8 +37,9 @@ class Metric:
     kind: Literal["row", "ratio", "corpus"]
     """row: mean of per_row. ratio: sum of a row's first column over sum of its second. corpus: no
     mean of rows gives it."""
-    needs: Literal["prediction", "number", "label set", "loss", "score"]
-    """What a row must bring: number and label set are predictions that hold such."""
+    needs: Needs
+    """What a row must bring: number and label set are predictions that hold such; a grade is what
+    something outside the metrics put into ``scores``."""
     unit: Literal["share", "points", "nats", "number"]
     """share: 0 to 1, shown as per cent. points: 0 to 100."""
     span: float | None
@@ -45,6 +51,18 @@ class Metric:
     score: Score
     per_row: Callable[[Prediction], float] | None = None
     """The value of one row, where that means something."""
+    explain: Callable[[Prediction], str] | None = None
+    """Why a row has its value; empty where there is nothing to say."""
+    also: tuple[Also, ...] = ()
+    """What a row must bring besides."""
+    fault: Callable[[Prediction], str | None] | None = None
+    """Of metrics that can fail on a row: why it has no value, or None."""
+    binary: bool = False
+    """Whether every row is right (1) or wrong (0)."""
+    descriptive: bool = False
+    """Shown, but no verdict may rest on it."""
+    undefined: Callable[[Sequence[Prediction]], str | None] | None = None
+    """Of metrics that some sets of rows have no value of (one class only): why, or None."""
 
     def signature(self) -> str:
         """Name, origin and settings: all that is needed to compute it again."""
@@ -52,19 +70,53 @@ class Metric:
 
     def covers(self, prediction: Prediction) -> bool:
         """Whether the row brings what the metric needs (a NaN counts as brought)."""
+        return self.lack(prediction) is None
+
+    def lack(self, prediction: Prediction) -> str | None:
+        """Why the row has no value, in words that follow "there is"; None when it has one."""
         if self.needs == "loss":
-            return prediction.loss_sum is not None and prediction.num_targets is not None
-        if self.needs == "score":
-            return prediction.score is not None
-        return prediction.prediction is not None
+            brought = prediction.loss_sum is not None and prediction.num_targets is not None
+        elif self.needs == "score":
+            brought = prediction.score is not None
+        elif self.needs == "probabilities":
+            brought = prediction.probabilities is not None
+        elif self.needs == "confidence":
+            brought = prediction.prediction is not None and confidence_of(prediction) is not None
+        elif self.needs == "grade":
+            brought = self.name.partition(":")[0] in (prediction.scores or {})
+        else:
+            brought = prediction.prediction is not None
+        if not brought:
+            return f"no {self.needs}"
+        if "input" in self.also and prediction.input is None:
+            return "no input"
+        if "constraints" in self.also and prediction.constraints is None:
+            return "no list of constraints"
+        return None if self.fault is None else self.fault(prediction)
 
     def is_finite(self, prediction: Prediction) -> bool:
-        """Whether the number that the row brings is one."""
-        value = prediction.loss_sum if self.needs == "loss" else None
-        value = prediction.score if self.needs == "score" else value
+        """Whether the numbers that the row brings are such."""
         if self.needs == "number" and prediction.prediction is not None:
             return _is_finite(prediction.prediction)
+        if self.needs == "probabilities" and prediction.probabilities is not None:
+            return all(0.0 <= chance <= 1.0 for chance in prediction.probabilities.values())
+        value: float | None = None
+        if self.needs == "loss":
+            value = prediction.loss_sum
+        elif self.needs == "score":
+            value = prediction.score
+        elif self.needs == "confidence":
+            value = confidence_of(prediction)
+            return value is None or 0.0 <= value <= 1.0
+        elif self.needs == "grade":
+            value = (prediction.scores or {}).get(self.name.partition(":")[0])
+        elif self.fault is not None and self.per_row is not None and self.covers(prediction):
+            value = self.per_row(prediction)
         return value is None or math.isfinite(value)
+
+    def reason(self, prediction: Prediction) -> str:
+        """Why a row that the metric covers has its value; empty where there is nothing to say."""
+        return "" if self.explain is None else self.explain(prediction)
 
 
 def row_metric(
@@ -72,11 +124,15 @@ def row_metric(
     per_row: Callable[[Prediction], float],
     *,
     higher_is_better: bool = True,
-    needs: Literal["prediction", "number", "label set", "score"] = "prediction",
-    unit: Literal["share", "points", "number"] = "share",
+    needs: Needs = "prediction",
+    unit: Literal["share", "points", "nats", "number"] = "share",
     span: float | None = 1.0,
     source: str = "fettle",
     settings: str = "",
+    explain: Callable[[Prediction], str] | None = None,
+    also: tuple[Also, ...] = (),
+    binary: bool = False,
+    descriptive: bool = False,
 ) -> Metric:
     """A metric that is the mean of its rows' values.
 
@@ -89,6 +145,10 @@ def row_metric(
         span: largest possible difference of two values.
         source: library and version.
         settings: for the signature.
+        explain: why a row has its value.
+        also: what a row must bring besides.
+        binary: every value is 0 or 1.
+        descriptive: no verdict may rest on it.
 
     Returns:
         The metric; its columns are value and row count.
@@ -109,7 +169,89 @@ def row_metric(
         sums=sums,
         score=ratio_score,
         per_row=per_row,
+        explain=explain,
+        also=also,
+        binary=binary,
+        descriptive=descriptive,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Graded:
+    """What a grader says of one row."""
+
+    value: float | None
+    """None where it can say nothing: the row is missing then, which is not 0."""
+    reason: str = ""
+
+
+def graded_metric(
+    name: str,
+    grade: Callable[[Prediction], Graded],
+    *,
+    higher_is_better: bool = True,
+    unit: Literal["share", "points", "nats", "number"] = "share",
+    span: float | None = 1.0,
+    source: str = "fettle",
+    settings: str = "",
+    also: tuple[Also, ...] = (),
+    binary: bool = False,
+    descriptive: bool = False,
+) -> Metric:
+    """A metric of texts whose grader gives value and reason at once, or says why it can't.
+
+    Args:
+        name: as the user writes it, with parameters.
+        grade: value and reason of a row that has a prediction, and what ``also`` asks for.
+        higher_is_better: direction.
+        unit: how values are shown.
+        span: largest possible difference of two values.
+        source: library and version.
+        settings: for the signature.
+        also: what a row must bring besides.
+        binary: every value is 0 or 1.
+        descriptive: no verdict may rest on it.
+    """
+    # By identity, as long as the row lives: rows hold mappings, which have no hash.
+    known: dict[int, tuple[Graded, weakref.ref[Prediction]]] = {}
+
+    def look(row: Prediction) -> Graded:
+        key = id(row)
+        if key not in known:
+            known[key] = (grade(row), weakref.ref(row, lambda _: known.pop(key, None)))
+        return known[key][0]
+
+    def per_row(row: Prediction) -> float:
+        found = look(row)
+        if found.value is None:
+            raise ValueError(f"row {row.row_id} has no {name}: {found.reason}")
+        return found.value
+
+    def fault(row: Prediction) -> str | None:
+        found = look(row)
+        return found.reason if found.value is None else None
+
+    return replace(
+        row_metric(
+            name,
+            per_row,
+            higher_is_better=higher_is_better,
+            unit=unit,
+            span=span,
+            source=source,
+            settings=settings,
+            explain=lambda row: look(row).reason,
+            also=also,
+            binary=binary,
+            descriptive=descriptive,
+        ),
+        fault=fault,
+    )
+
+
+def shown(text: str, most: int = 60) -> str:
+    """A text in a reason: in quotes, cut where it is long."""
+    return repr(text if len(text) <= most else text[: most - 1] + "…")
 
 
 def _is_finite(text: str) -> bool:

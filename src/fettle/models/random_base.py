@@ -17,48 +17,13 @@ import torch
 from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
 
 from fettle.errors import BaseModelError
-from fettle.models.catalog import ARCHITECTURES, RANDOM
+from fettle.models.catalog import ARCHITECTURES
 from fettle.models.hub import cache_directory
 from fettle.models.inspect_base import described_by, inspect_base, read_config
 from fettle.models.quiet import quiet
+from fettle.models.random_id import anchored_random, split_random
 from fettle.records.facts import BaseFacts
 from fettle.records.run_directory import staged_directory
-
-
-def split_random(id: str) -> tuple[Path, int]:
-    """``random:DIR#SEED`` -> the absolute directory and the seed (0 where none is named).
-
-    Raises:
-        BaseModelError: E0512, there is no such directory; E0562, the seed is no number.
-    """
-    name, mark, seed = id.removeprefix(RANDOM).rpartition("#")
-    if not mark:
-        name, seed = seed, "0"
-    if not (seed.isascii() and seed.isdecimal() and int(seed) < 2**63):
-        raise BaseModelError(
-            "E0562",
-            f"the seed of {id} is {seed!r}, but must be a whole number from 0 on",
-            hint=f"--base {RANDOM}{name or 'DIR'}#1, or leave #... out for the seed 0",
-        )
-    path = Path(name).expanduser()
-    if not (name and path.is_dir()):
-        raise BaseModelError(
-            "E0512",
-            f"the base {id} is not a directory",
-            why=f"Behind {RANDOM} stands a directory with config.json and tokenizer files",
-            hint=f"--base {RANDOM}DIR",
-        )
-    return path.resolve(), int(seed)
-
-
-def anchored_random(id: str) -> str:
-    """The same base, named so that it is found from any working directory.
-
-    Raises:
-        BaseModelError: as ``split_random``.
-    """
-    directory, seed = split_random(id)
-    return f"{RANDOM}{directory}#{seed}"
 
 
 def random_base(id: str, progress: Callable[[str], None]) -> BaseFacts:

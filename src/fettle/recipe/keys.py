@@ -96,6 +96,8 @@ def _key(path: str, field: FieldInfo, schema: Mapping[str, Any]) -> Key:
 
 
 def _describe(schema: Mapping[str, Any]) -> str:
+    if "const" in schema:
+        return f"`{schema['const']}`"
     if "enum" in schema:
         return "one of " + ", ".join(f"`{value}`" for value in schema["enum"])
     if schema.get("type") == "array" and "$ref" in schema["items"]:

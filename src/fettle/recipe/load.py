@@ -10,7 +10,7 @@ that stands twice is an error.
 import os
 import re
 import reprlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -305,7 +305,21 @@ def _with_paths_from(values: dict[str, Any], folder: Path) -> dict[str, Any]:
                 changed[section][name] = [
                     join(item) if isinstance(item, str) else item for item in value
                 ]
+    if "evaluate" in changed and changed["evaluate"].get("guards"):
+        given = changed["evaluate"]["guards"]
+        guards = [
+            _guard_from(item, join) for item in (given if isinstance(given, list) else [given])
+        ]
+        changed["evaluate"] = {**changed["evaluate"], "guards": guards}
     return changed
+
+
+def _guard_from(value: Any, join: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return {"file": join(value)}
+    if isinstance(value, Mapping) and isinstance(value.get("file"), str):
+        return {**value, "file": join(value["file"])}
+    return value
 
 
 def _validate(values: Mapping[str, Any], origin: _Origin) -> Recipe:
@@ -356,10 +370,12 @@ def _translated(error: ValidationError, origin: _Origin) -> RecipeError:
         )
     key = KEYS.get(path)
     allowed = key.allowed if key else first["msg"]
-    if len(first["loc"]) > 2 and path in ("data.policies", "data.waivers"):
+    if len(first["loc"]) > 2 and path in ("data.policies", "data.waivers", "evaluate.guards"):
         why = f"Entry {'.'.join(map(str, first['loc'][2:]))}: {first['msg'].lower()}. {why}".strip()
     if path == "data.waivers":
         allowed += ", each with kind, reason and by, and if you like pattern, rows and expires"
+    if path == "evaluate.guards":
+        allowed += ", each with file, and if you like name, metric and margin"
     if key and "string" in key.types and isinstance(first["input"], float):
         why = f"Without quotes it is read as a number. {why}".strip()
     return _not_allowed(path, first["input"], allowed, origin, why)

@@ -229,6 +229,29 @@ class TrainSection(Section):
     """Threads of the matrix products on a CPU."""
 
 
+def _guards(value: Any) -> Any:
+    """A path alone is a guard with its defaults, and one guard is a list of one."""
+    several = value if isinstance(value, list | tuple) else [value]
+    paths = (str, os.PathLike)
+    return [{"file": os.fspath(item)} if isinstance(item, paths) else item for item in several]
+
+
+class GuardSection(Section):
+    """Rows on which the tuned model must not be worse than the base."""
+
+    file: str
+    """A file in any format that ``run`` reads."""
+    name: str | None = Field(default=None, min_length=1)
+    """What it is called; else the file's name."""
+    metric: str | None = None
+    """What is measured on it; else the usual one of its task."""
+    margin: float | None = Field(default=None, ge=0)
+    """Largest loss that is accepted, in the metric's own unit."""
+
+
+Guards = Annotated[list[GuardSection], BeforeValidator(_guards)]
+
+
 class EvaluateSection(Section):
     """How the result is judged."""
 
@@ -244,6 +267,18 @@ class EvaluateSection(Section):
     """chat: how many holdout rows are answered in full (the loss is measured on all of them)."""
     max_new_tokens: Annotated[Annotated[int, Field(ge=1)] | None, Auto] = None
     """chat: longest answer that is generated."""
+    target_difference: float | None = Field(default=None, gt=0, lt=1)
+    """Difference of shares (0.05 = 5 points) that the holdout is made large enough to show at 80 %
+    power; for metrics of right and wrong, and a holdout that is cut from ``data.path``."""
+    guards: Guards = []
+    """What must not get worse: files, or tables with file, and if you like name, metric and margin
+    (the largest loss accepted; else 0.05 for shares, 0.1 nats for a loss)."""
+    general_text: Annotated[Annotated[float, Field(gt=0)] | Literal["off"] | None, Auto] = None
+    """chat, text: by how many nats per token the loss on short passages of general English may
+    rise; auto is 0.1, off leaves this guard out."""
+    seeds: int = Field(default=1, ge=1, le=100)
+    """How many trainings, each with its own seed, the verdict is about; above 1 it is about this
+    recipe and not about one model."""
 
 
 class Recipe(Section):

@@ -5,6 +5,7 @@ Must not know: how any of them is computed.
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -23,7 +24,7 @@ VerdictWord = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Prediction:
     """What one model said about one row; a line of a prediction file."""
 
@@ -39,6 +40,18 @@ class Prediction:
     loss_sum: float | None = None
     """Nats over the row's target tokens."""
     num_targets: int | None = None
+    confidence: float | None = None
+    """0 to 1, that the prediction is right; for files that bring no probabilities."""
+    input: str | None = None
+    """What the model was given: a text, or the turns before the answer. Only where a metric needs
+    it, because it makes files several times larger."""
+    constraints: tuple[str | Mapping[str, Any], ...] | None = None
+    """What this row's answer must satisfy; see ``metrics.constraints``."""
+    tags: Mapping[str, str] | None = None
+    """Names and values that rows are sliced by."""
+    scores: Mapping[str, float] | None = None
+    """By name, what a grader outside the metrics (a judge, a classifier of the brand's voice) gave
+    this row; a row that it could not grade has none."""
 
     def to_json(self) -> dict[str, Any]:
         """One line of a prediction file; absent values are left out."""
@@ -46,7 +59,29 @@ class Prediction:
         record["prediction"] = self.prediction
         if isinstance(self.reference, tuple):
             record["reference"] = list(self.reference)
+        if self.constraints is not None:
+            record["constraints"] = list(record["constraints"])
         return record
+
+
+def confidence_of(row: Prediction) -> float | None:
+    """How sure a model is of its prediction, 0 to 1; None where the row doesn't say.
+
+    Args:
+        row: with ``confidence``, or with ``probabilities`` of labels; of a set of labels, the
+            chance that all of them are right and no other, each by itself.
+    """
+    if row.confidence is not None:
+        return row.confidence
+    if row.probabilities is None or row.prediction is None:
+        return None
+    if row.prediction in row.probabilities:
+        return row.probabilities[row.prediction]
+    said = labels_from_text(row.prediction)
+    if not row.prediction.startswith("[") or not said <= row.probabilities.keys():
+        return None
+    chances = (p if label in said else 1.0 - p for label, p in row.probabilities.items())
+    return math.prod(chances)
 
 
 def labels_as_text(labels: Iterable[str]) -> str:

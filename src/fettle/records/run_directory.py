@@ -39,6 +39,10 @@ class RunDirectory:
         return self.root / "plan.json"
 
     @property
+    def guards(self) -> Path:
+        return self.root / "guards.jsonl"
+
+    @property
     def environment(self) -> Path:
         return self.root / "environment.json"
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fettle.data.account import Prepared
-from fettle.data.represent import ALPHA, Representation
-from fettle.data.represent_mix import MixShift
+from fettle.data.account.account import Prepared
+from fettle.data.represent.mix import MixShift
+from fettle.data.represent.represent import ALPHA, Representation
 from fettle.report import words
 from fettle.report.check_rows import Seen
 from fettle.report.check_words import number_of, readable

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from fettle.data.account import Prepared
-from fettle.data.ledger import LEDGER
+from fettle.data.account.account import Prepared
+from fettle.data.account.ledger import LEDGER
+from fettle.data.cleaning.policy import holdout_review
 from fettle.data.near.clusters import shown_text
-from fettle.data.policy import holdout_review
-from fettle.data.represent import Representation
+from fettle.data.represent.represent import Representation
 from fettle.records.rows import Example
 from fettle.records.run_directory import write_atomic
 from fettle.report import check_groups, check_sections

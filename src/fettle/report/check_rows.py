@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Final, TypeVar
 
-from fettle.data.account import Prepared
+from fettle.data.account.account import Prepared
+from fettle.data.meaning.profile import as_text
 from fettle.data.near.clusters import shown_text
-from fettle.data.profile import as_text
 from fettle.data.sensitive import redact
 from fettle.records.rows import Example, Finding, SplitRow
 from fettle.report.words import plain

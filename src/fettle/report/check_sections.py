@@ -12,8 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from fettle.data.account import SIDES, Prepared
-from fettle.data.actions import MADE_BY, to_manifest
+from fettle.data.account.account import SIDES, Prepared
+from fettle.data.account.actions import MADE_BY, to_manifest
 from fettle.data.check.labels import RARE_ROWS, effective_number
 from fettle.data.sensitive import redact
 from fettle.recipe.policies import policy_of

@@ -12,7 +12,7 @@ from typing import cast
 from fettle.chat.preview import preview_chat
 from fettle.chat.render import ChatTemplate, Turns
 from fettle.chat.tokenizer import Tokenizer
-from fettle.data.account import (
+from fettle.data.account.account import (
     SIDES,
     Prepared,
     load_account,
@@ -20,9 +20,10 @@ from fettle.data.account import (
     with_findings,
     write_account,
 )
+from fettle.data.account.earlier import SPLITS, rows_of
+from fettle.data.account.updates import compare_sides
 from fettle.data.batches import num_shared_tokens
-from fettle.data.earlier import SPLITS, rows_of
-from fettle.data.policy import refuse_errors
+from fettle.data.cleaning.policy import refuse_errors
 from fettle.data.prepare import prepare
 from fettle.data.preview import preview_rows
 from fettle.data.tokenize import (
@@ -32,7 +33,6 @@ from fettle.data.tokenize import (
     tokenize_classify,
     tokenize_text,
 )
-from fettle.data.updates import compare_sides
 from fettle.data.weigh import Scale, check_class_weights, scale_of, standardised, weighed
 from fettle.errors import DataError
 from fettle.models.vocabulary import check_vocabulary

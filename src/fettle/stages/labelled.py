@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from fettle.data.account import Prepared
-from fettle.data.features import fit_probe
-from fettle.data.linear import probe_label_sets, probe_numbers
+from fettle.data.account.account import Prepared
+from fettle.data.features.features import fit_probe
+from fettle.data.features.linear import probe_label_sets, probe_numbers
 from fettle.inference.predict import predict_labels, predict_numbers, representations
 from fettle.models.forward import autocast
 from fettle.models.load import ON_TOP

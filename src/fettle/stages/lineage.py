@@ -8,8 +8,8 @@ id. Must not know: models, how a new row is placed.
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from fettle.data.account.earlier import SEEN, SPLITS, sides_of
 from fettle.data.deduplicate import input_key
-from fettle.data.earlier import SEEN, SPLITS, sides_of
 from fettle.data.placing import input_name
 from fettle.models.load import MERGED
 from fettle.recipe.resolve import load_facts

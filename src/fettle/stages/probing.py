@@ -14,7 +14,7 @@ import psutil
 import torch
 from torch import nn
 
-from fettle.data.account import Prepared
+from fettle.data.account.account import Prepared
 from fettle.data.batches import StepIterator
 from fettle.errors import OutOfMemory
 from fettle.models.forward import autocast

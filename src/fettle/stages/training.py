@@ -14,7 +14,7 @@ import torch
 from peft import PeftModel
 from torch import nn
 
-from fettle.data.account import Prepared
+from fettle.data.account.account import Prepared
 from fettle.errors import MachineError, OutOfMemory
 from fettle.inference.predict import row_losses
 from fettle.metrics import find_metric

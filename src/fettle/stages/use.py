@@ -14,13 +14,13 @@ import torch
 
 from fettle.chat.render import ChatTemplate
 from fettle.chat.tokenizer import Tokenizer
-from fettle.data.account import load_account
-from fettle.data.conversations import role_of, turn_keys
-from fettle.data.detect import Layout
-from fettle.data.normalize import digest_of, normalize, row_id_of
-from fettle.data.profile import as_text
-from fettle.data.read import read
-from fettle.data.targets import TargetError, label_set, number
+from fettle.data.account.account import load_account
+from fettle.data.meaning.conversations import role_of, turn_keys
+from fettle.data.meaning.detect import Layout
+from fettle.data.meaning.normalize import digest_of, normalize, row_id_of
+from fettle.data.meaning.profile import as_text
+from fettle.data.meaning.targets import TargetError, label_set, number
+from fettle.data.reading.read import read
 from fettle.data.tokenize import tokenize_classify
 from fettle.errors import DataError, IntegrityError, UsageError
 from fettle.inference.generate import generate, stream

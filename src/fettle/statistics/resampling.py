@@ -13,6 +13,7 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -22,6 +23,9 @@ Score = Callable[[FloatArray], FloatArray]
 
 EXACT_UNITS = 12
 """Up to 2**12 sign patterns are enumerated; above, they are drawn."""
+MAX_UNITS = 20_000
+"""Above, units are gathered into blocks before they are resampled."""
+NUM_BLOCKS = 10_000
 CHUNK = 4_000_000
 """Numbers held at once in a matrix of weights (32 MB)."""
 
@@ -49,9 +53,31 @@ def sum_by_unit(values: FloatArray, groups: IntArray | None) -> FloatArray:
     """
     if groups is None:
         return np.asarray(values, dtype=np.float64)
-    units = np.zeros((int(groups.max()) + 1, values.shape[1]))
-    np.add.at(units, groups, values)
+    shape = (int(groups.max()) + 1, len(groups))
+    membership = csr_array((np.ones(len(groups)), (groups, np.arange(len(groups)))), shape=shape)
+    units: FloatArray = membership @ np.asarray(values, dtype=np.float64)
     return units
+
+
+def blocks_of(groups: IntArray | None, num_rows: int, seed: int) -> IntArray | None:
+    """Units gathered at random into 10,000 blocks, where there are so many that more tell nothing.
+
+    Flips that are the same for a whole block are a subgroup of all flips, so that the test stays
+    exact; a bootstrap of 10,000 block sums has an error of its standard error below 1 %.
+
+    Args:
+        groups: [N] cluster numbers 0..C-1; None when rows are independent.
+        num_rows: N.
+        seed: of the random generator.
+
+    Returns:
+        [N] block numbers when there are more than 20,000 units, else ``groups``.
+    """
+    num_units = num_rows if groups is None else int(groups.max()) + 1
+    if num_units <= MAX_UNITS:
+        return groups
+    blocks = np.random.default_rng(seed).permutation(num_units) % NUM_BLOCKS
+    return blocks if groups is None else blocks[groups]
 
 
 def merge_units(units: FloatArray) -> tuple[FloatArray, IntArray]:

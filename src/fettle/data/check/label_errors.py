@@ -18,8 +18,8 @@ import xxhash
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_matrix
 
-from fettle.data.hashed import Landmarks, choose_landmarks, count_ngrams, fit_tfidf
-from fettle.data.linear import FastLinear, chances_of, fit_fast
+from fettle.data.features.hashed import Landmarks, choose_landmarks, count_ngrams, fit_tfidf
+from fettle.data.features.linear import FastLinear, chances_of, fit_fast
 from fettle.records.rows import Example, Finding
 
 Floats = NDArray[np.float64]

@@ -16,7 +16,7 @@ import xxhash
 from scipy.sparse import csr_matrix
 
 from fettle.data.deduplicate import normal_text
-from fettle.data.hashed import tfidf
+from fettle.data.features.hashed import tfidf
 from fettle.records.rows import Example, Finding
 
 RARE_ROWS: Final = 5

@@ -1,0 +1,130 @@
+"""Area under the ROC curve: how well the probability of a class ranks its rows above the others.
+
+The area is a mean over pairs of rows, so that no statistic of single rows adds up to it. What does
+add up are placement values: for a row of the class, the share of other rows that it outranks, and
+the reverse. With all rows they give the area exactly; a resample keeps the placements that its rows
+have among all rows (the Hajek projection, on which DeLong's test rests).
+
+In: predictions with probabilities. Out: a metric. Must not know: models, which arm is which.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fettle.errors import DataError
+from fettle.metrics.metric import Metric, single_reference
+from fettle.records.outcomes import Prediction, labels_from_text
+from fettle.statistics.resampling import BoolArray, FloatArray
+
+
+def auroc() -> Metric:
+    """Area under the ROC curve; the mean of one class against the rest where there are several.
+
+    Ties count half. With two classes it is the usual binary area, whichever is called positive.
+    Classes that no row or every row refers to have no area and are left out.
+
+    Source: Hanley and McNeil 1982; DeLong et al. 1988; Obuchowski 1997 for rows in clusters.
+    """
+    return Metric(
+        name="auroc",
+        higher_is_better=True,
+        kind="corpus",
+        needs="probabilities",
+        unit="share",
+        span=1.0,
+        source="fettle",
+        settings="average:macro|one class against the rest|ties:half",
+        sums=_sums,
+        score=_score,
+        undefined=one_class,
+    )
+
+
+def one_class(rows: Sequence[Prediction]) -> str | None:
+    """Why rows have no area under a curve; None where they have one."""
+    if _classes([_truth(row) for row in rows]):
+        return None
+    if not rows:
+        return "auroc needs rows of two classes, there are no rows"
+    only = ", ".join(sorted(_truth(rows[0]))) or "no label"
+    return f"auroc needs rows of two classes, every row has {only!r}"
+
+
+def placements(scores: FloatArray, positive: BoolArray) -> tuple[FloatArray, float]:
+    """Where each row stands among the rows of the other side.
+
+    Args:
+        scores: [N] finite.
+        positive: [N] which rows belong to the class; some do and some do not.
+
+    Returns:
+        [N] for a positive row the share of negatives below it, for a negative the share of
+        positives above it, ties half; and the area under the curve, the mean over either side.
+    """
+    value = np.empty(len(scores))
+    inside, outside = np.sort(scores[positive]), np.sort(scores[~positive])
+    value[positive] = _share_below(outside, scores[positive])
+    value[~positive] = 1.0 - _share_below(inside, scores[~positive])
+    return value, float(np.mean(value[positive]))
+
+
+def _share_below(others: FloatArray, scores: FloatArray) -> FloatArray:
+    below = np.searchsorted(others, scores, side="left")
+    not_above = np.searchsorted(others, scores, side="right")
+    share: FloatArray = (below + not_above) / (2.0 * len(others))
+    return share
+
+
+def _sums(arms: Sequence[Sequence[Prediction]]) -> list[FloatArray]:
+    """Per arm [N, 1 + 3 L]: 1, and per class: placement if positive, if negative, is positive.
+
+    Half the arm's area is taken off each placement, so that both sides' means add up to it.
+    """
+    tables = []
+    for rows in arms:
+        truths = [_truth(row) for row in rows]
+        classes = _classes(truths)
+        if not classes:
+            raise DataError(
+                "E1009",
+                one_class(rows) or "",
+                hint="use another metric, such as --metric log_loss, or rows of several classes",
+            )
+        table = np.zeros((len(rows), 1 + 3 * len(classes)))
+        table[:, 0] = 1.0
+        for number, label in enumerate(classes):
+            positive = np.array([label in truth for truth in truths])
+            scores = np.array([(row.probabilities or {}).get(label, 0.0) for row in rows])
+            place, area = placements(scores, positive)
+            place -= area / 2.0
+            first = 1 + 3 * number
+            table[:, first] = np.where(positive, place, 0.0)
+            table[:, first + 1] = np.where(positive, 0.0, place)
+            table[:, first + 2] = positive
+        tables.append(table)
+    return tables
+
+
+def _score(sums: FloatArray) -> FloatArray:
+    count = sums[..., :1]
+    inside, outside, positives = np.moveaxis(sums[..., 1:].reshape(*sums.shape[:-1], -1, 3), -1, 0)
+    negatives = count - positives
+    above = inside / np.where(positives > 0, positives, 1.0)
+    below = outside / np.where(negatives > 0, negatives, 1.0)
+    # A resample without one of the sides tells of the other alone.
+    both = np.where(positives > 0, np.where(negatives > 0, above + below, 2.0 * above), 2.0 * below)
+    value: FloatArray = both.mean(axis=-1)
+    return value
+
+
+def _truth(row: Prediction) -> frozenset[str]:
+    return labels_from_text(single_reference(row, "auroc"))
+
+
+def _classes(truths: Sequence[frozenset[str]]) -> list[str]:
+    """Labels with an area: of some rows, not of all. Of two that exclude each other, the last."""
+    labels = sorted(frozenset().union(*truths))
+    found = [label for label in labels if not all(label in truth for truth in truths)]
+    single = all(len(truth) == 1 for truth in truths)
+    return found[-1:] if len(labels) == 2 and single else found
