@@ -1,7 +1,17 @@
+# ruff: noqa: E402  (what is hidden below has to be hidden before LLaMA-Factory is imported)
 """LLaMA-Factory on a data set that is tokenised already (its ``tokenized_path``)."""
 
+import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+# Pictures and sound have no part in this, and their packages load only beside the torch that they
+# were built with: the one is taken for absent, the other, which is imported by name, stays empty.
+sys.modules["torchvision"] = None  # type: ignore[assignment]
+sys.modules["torchaudio"] = ModuleType("torchaudio")
+sys.modules["torchaudio"].__spec__ = ModuleSpec("torchaudio", None)
 
 import hugging_face
 import job as jobs

@@ -298,7 +298,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--config", type=Path, default=HERE / "config")
     parser.add_argument("--length", type=int, default=512, choices=[128, 256, 512, 1024])
-    parser.add_argument("--batch-tokens", type=int, default=8192)
+    parser.add_argument("--batch-tokens", type=int, default=4096)
     parser.add_argument("--micro-tokens", type=int, default=4096)
     parser.add_argument("--rate", type=float, default=4e-3)
     parser.add_argument("--optimizer", default="muon", choices=["adamw", "muon"])

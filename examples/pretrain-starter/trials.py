@@ -24,8 +24,8 @@ HERE = Path(__file__).resolve().parent
 SETTINGS: dict[str, tuple[list[str], dict[str, int]]] = {
     "muon": ([], {}),
     "adamw": (["--optimizer=adamw", "--rate=3e-3"], {}),
-    "adamw, 4k a step": (["--optimizer=adamw", "--rate=3e-3", "--batch-tokens=4096"], {}),
-    "muon, 4k a step": (["--batch-tokens=4096"], {}),
+    "adamw, 8k a step": (["--optimizer=adamw", "--rate=3e-3", "--batch-tokens=8192"], {}),
+    "muon, 8k a step": (["--batch-tokens=8192"], {}),
     "muon, 16k a step": (["--batch-tokens=16384"], {}),
     "muon, rate 2e-3": (["--rate=2e-3"], {}),
     "muon, rate 8e-3": (["--rate=8e-3"], {}),
@@ -81,7 +81,7 @@ def train(
     for name in shared:
         if not (folder / name).exists():
             (folder / name).symlink_to((work / name).resolve())
-    batch = next((int(o.split("=")[1]) for o in reversed(more) if "batch-tokens" in o), 8192)
+    batch = next((int(o.split("=")[1]) for o in reversed(more) if "batch-tokens" in o), 4096)
     command = [
         *(sys.executable, str(HERE / "pretrain.py"), str(folder), str(folder / "out")),
         *("--minutes=100000", "--look-every=100000", f"--config={folder / 'config'}"),

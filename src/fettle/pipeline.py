@@ -17,11 +17,9 @@ not know: the command line, terminals.
 
 import importlib.metadata
 import platform
-import shutil
 import tempfile
 import time
-import traceback
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,7 +27,7 @@ from typing import Any
 
 from fettle.chat.builtin import BUILTIN
 from fettle.data.account.account import Prepared
-from fettle.errors import FettleError, IntegrityError, Interrupted, UsageError
+from fettle.errors import IntegrityError, Interrupted, UsageError
 from fettle.evaluate.plan import task_metrics
 from fettle.models.catalog import RANDOM, STARTER
 from fettle.models.check_method import check_method
@@ -48,9 +46,10 @@ from fettle.records.run_directory import RunDirectory, read_json, write_atomic, 
 from fettle.report import write_card, write_report
 from fettle.stages.context import Context
 from fettle.stages.data import Tokens, data_facts, read_rows, tokenize_rows
-from fettle.stages.evaluation import evaluate_run, load_verdict
+from fettle.stages.evaluation import TAMPERED, evaluate_run, load_verdict, void_verdict
 from fettle.stages.probing import check_memory, probe_training
 from fettle.stages.sealing import seal_plan, sealed_hash
+from fettle.stages.tidying import holds_something, is_bug, keep_trace, sweep, take_away
 from fettle.stages.training import memory_errors, train_model
 from fettle.train.train import TrainingResult
 from fettle.version import __version__
@@ -93,7 +92,7 @@ def run(recipe: Recipe, directory: Path, listeners: Sequence[Listener] = ()) -> 
             after an error of fettle itself recipe, events and log stay, with the trace.
     """
     place = RunDirectory(directory)
-    if place.root.exists() and (not place.root.is_dir() or _holds_something(place.root)):
+    if place.root.exists() and (not place.root.is_dir() or holds_something(place.root)):
         raise UsageError(
             "E0111",
             f"{directory} is there already and is not empty",
@@ -109,10 +108,10 @@ def run(recipe: Recipe, directory: Path, listeners: Sequence[Listener] = ()) -> 
             raise
         except Exception as error:
             begun = place.checkpoints.exists() or place.model.exists()
-            if _is_bug(error):
-                _keep_trace(place, error, listeners, begun)
+            if is_bug(error):
+                keep_trace(place, error, listeners, begun)
             elif not begun:
-                _take_away(place.root, made)
+                take_away(place.root, made)
             raise
 
 
@@ -146,6 +145,8 @@ def plan(recipe: Recipe, listeners: Sequence[Listener] = ()) -> Settings:
 def judge_again(directory: Path, listeners: Sequence[Listener] = ()) -> Run:
     """Measure a finished run's model on its holdout again and rewrite verdict and report.
 
+    Rows, plan or account that are not what was written make the verdict ``invalid``.
+
     Raises:
         UsageError: E0112, there is no trained model here; E0110 it is in use.
     """
@@ -158,13 +159,22 @@ def judge_again(directory: Path, listeners: Sequence[Listener] = ()) -> Run:
             f" on with `fettle resume {directory}`",
         )
     with place.locked():
-        return _carry_out(load_recipe(place.recipe), place, listeners, again=True)
+        recipe = load_recipe(place.recipe)
+        try:
+            return _carry_out(recipe, place, listeners, again=True)
+        except IntegrityError as error:
+            if error.code not in TAMPERED:
+                raise
+            context = Context(recipe, place, Journal(place.events, listeners))
+            verdict = void_verdict(context, error.message)
+            _report(context)
+    return Run(place, verdict, str(read_json(place.model / MODEL_FILE)["task"]))
 
 
 def _carry_out(
     recipe: Recipe, place: RunDirectory, listeners: Sequence[Listener], again: bool = False
 ) -> Run:
-    _sweep(place)
+    sweep(place)
     context = Context(recipe, place, Journal(place.events, listeners))
     with context.stop.installed():
         base, prepared, tokens, settings, machine = _prepare(context)
@@ -183,10 +193,14 @@ def _carry_out(
                     context, settings, base, prepared, tokens, training, machine.device
                 )
             )
-        with _stage(context, "report"):
-            write_card(place.root)
-            write_report(place.root)
+        _report(context)
     return Run(place, verdict, settings.task)
+
+
+def _report(context: Context) -> None:
+    with _stage(context, "report"):
+        write_card(context.directory.root)
+        write_report(context.directory.root)
 
 
 def _prepare(
@@ -324,66 +338,6 @@ def _anchored(recipe: Recipe) -> Recipe:
     if template is not None and template not in BUILTIN and Path(template).is_file():
         changes["chat_template"] = str(Path(template).resolve())
     return recipe.model_copy(update={"base": recipe.base.model_copy(update=changes)})
-
-
-def _sweep(place: RunDirectory) -> None:
-    """Remove what a killed process left half-written, under its temporary names."""
-    for path in place.root.glob(".*.*-*"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def _is_bug(error: Exception) -> bool:
-    """Whether the error is fettle's own (exit 1), not the input's or the machine's."""
-    if isinstance(error, FettleError):
-        return error.exit_code == 1
-    return not isinstance(error, OSError | MemoryError)
-
-
-def _keep_trace(
-    place: RunDirectory, error: Exception, listeners: Sequence[Listener], begun: bool
-) -> None:
-    """Write down what happened; before training nothing else but recipe and log is kept."""
-    if not begun:
-        _empty(place.root, keep=(place.recipe.name, place.events.name, place.log.name))
-    journal = Journal(place.events, listeners)
-    journal.emit(
-        "error",
-        {
-            "message": f"{type(error).__name__}: {error}",
-            "trace": "".join(traceback.format_exception(error)),
-        },
-    )
-    journal.note(f"the trace of this error is in {place.events}, under the event error")
-
-
-def _empty(root: Path, keep: Collection[str] = ()) -> None:
-    for path in list(root.iterdir()):
-        if path.name in keep:
-            continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def _holds_something(root: Path) -> bool:
-    """Whether there is more than what a kill before the first file of a run leaves."""
-    return any(
-        path.name != ".lock" and not path.name.startswith(".recipe.yaml.tmp-")
-        for path in root.iterdir()
-    )
-
-
-def _take_away(root: Path, made: Sequence[Path]) -> None:
-    """Undo the making of a run directory: its content, and the folders that were made for it."""
-    _empty(root)
-    for folder in made:
-        if any(folder.iterdir()):
-            return
-        folder.rmdir()
 
 
 @contextmanager

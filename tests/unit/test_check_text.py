@@ -216,7 +216,7 @@ def test_languages() -> None:
 
 @pytest.mark.parametrize("text", ["ok", "Hola!", "12345 678 90", "def f(x): return x", "", "merci"])
 def test_short_texts_have_no_language(text: str) -> None:
-    assert language.guess(text) is None
+    assert language.guesses([text]) == [None]
 
 
 def test_swapped_fields() -> None:

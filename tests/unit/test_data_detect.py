@@ -124,6 +124,8 @@ def test_columns_without_names_are_found_by_their_values() -> None:
          ["--prompt", "--completion", "--task text"]),
         ({"text": prose, "label": label, "conversation_id": lambda i: str(i // 5)}, "text_label",
          ["--group conversation_id"]),
+        ({"text": prose, "label": label, "Customer": lambda i: f"Smith {i // 4}"}, "text_label",
+         ["--group Customer"]),
         ({"text": prose, "label": lambda i: "1,2" if i % 9 == 0 else str(i % 3)}, "text_label",
          ["several labels"]),
         ({"text": prose, "label": label, "split": lambda i: ("train", "test")[i % 4 == 0]},

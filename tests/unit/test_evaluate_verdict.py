@@ -200,7 +200,7 @@ def test_secondary_metrics_are_corrected_and_decide_nothing():
     for item in found.secondary:
         assert item.p_adjusted == pytest.approx(2 * item.p_value, rel=1e-9)
         assert item.test == "paired approximate randomization"
-        assert item.interval == "paired bootstrap"
+        assert item.interval == "wider of paired bootstrap and sign-flip"
 
 
 def test_secondary_metrics_on_the_rows_that_were_answered():

@@ -94,7 +94,16 @@ def test_scores_are_vectorised():
 
 def test_directions():
     lower = {name for name, metric in METRICS.items() if not metric.higher_is_better}
-    assert lower == {"loss", "perplexity", "mae", "rmse"}
+    assert lower == {
+        "loss",
+        "perplexity",
+        "mae",
+        "rmse",
+        "log_loss",
+        "brier",
+        "calibration_error",
+        "slot_error_rate",
+    }
     assert find_metric("score:higher_is_better=no").higher_is_better is False
 
 

@@ -13,12 +13,13 @@ from tests.train_fixture import BASE
 
 from fettle import api
 from fettle.errors import FettleError, IntegrityError, RecipeError
-from fettle.pipeline import _anchored, _base, _is_bug
+from fettle.pipeline import _anchored, _base
 from fettle.recipe.recipe import Recipe
 from fettle.records.journal import Journal
 from fettle.records.run_directory import RunDirectory
 from fettle.stages.context import Context
 from fettle.stages.evaluation import _incumbent
+from fettle.stages.tidying import is_bug
 
 
 def test_a_local_base_and_template_are_written_by_their_absolute_paths(
@@ -109,8 +110,8 @@ def test_a_resumed_run_has_the_base_that_it_began_with(tmp_path: Path, change: s
 
 
 def test_what_is_a_bug() -> None:
-    assert _is_bug(ZeroDivisionError())
-    assert _is_bug(FettleError("E0001", "x"))
-    assert not _is_bug(RecipeError("E0201", "x"))
-    assert not _is_bug(OSError())
-    assert not _is_bug(MemoryError())
+    assert is_bug(ZeroDivisionError())
+    assert is_bug(FettleError("E0001", "x"))
+    assert not is_bug(RecipeError("E0201", "x"))
+    assert not is_bug(OSError())
+    assert not is_bug(MemoryError())

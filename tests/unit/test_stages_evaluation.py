@@ -12,12 +12,12 @@ from tests.tiny import tiny_rows, tiny_tokenizer
 from tests.train_fixture import BASE
 
 from fettle.chat.tokenizer import Tokenizer
+from fettle.evaluate.looks import count_look
 from fettle.recipe.recipe import Recipe
 from fettle.records.journal import Journal
 from fettle.records.run_directory import RunDirectory, read_jsonl
-from fettle.stages.context import Context
-from fettle.evaluate.looks import count_look, look_alpha, looks_before, spent_alpha
 from fettle.stages.baselines import zero_shot_prompts
+from fettle.stages.context import Context
 from fettle.stages.sealing import sealed_hash
 
 

@@ -201,6 +201,18 @@ def test_merging_keeps_the_resampling_distribution():
     assert ones.tolist() == [1] * 9
 
 
+@pytest.mark.parametrize("width", [1, 2, 24])
+def test_merging_by_hash_equals_sorting_lines(width):
+    generator = np.random.default_rng(width)
+    pool = generator.choice([-1.5, -0.0, 0.0, 1.0, 2.0**-1074, 3.0], (200, width))
+    units = pool[generator.integers(0, 200, 1000)]
+    lines, counts = merge_units(units)
+    expected = np.unique(units, axis=0, return_counts=True)
+    assert len(lines) < 250, "merged"
+    assert np.array_equal(lines, expected[0])
+    assert np.array_equal(counts, expected[1])
+
+
 def test_bootstrap_of_a_mean_has_the_known_standard_error():
     generator = np.random.default_rng(0)
     change = generator.normal(0.3, 1.0, 200)

@@ -108,7 +108,9 @@ def abstain(
     if not chosen or not judged:
         return None
     sure, right = _figures(chosen)
-    target = 1.0 - (1.0 - float(right.mean())) * LIFT if target_accuracy is None else target_accuracy
+    target = (
+        1.0 - (1.0 - float(right.mean())) * LIFT if target_accuracy is None else target_accuracy
+    )
     threshold = lowest_threshold(sure, right, target)
     sure, right = _figures(judged)
     answered = sure >= threshold if threshold is not None else np.zeros(len(sure), dtype=bool)

@@ -315,9 +315,10 @@ def _corpus(arms: _Arms) -> _Tested:
         seed=arms.seed,
     )
     sizes = sum_by_unit(np.ones((arms.n, 1)), arms.blocks)[:, 0]
-    units = [sum_by_unit(sums, arms.blocks) for sums in (arms.base, arms.tuned)]
+    base_units = sum_by_unit(arms.base, arms.blocks)
+    tuned_units = sum_by_unit(arms.tuned, arms.blocks)
     flips = sign_flip_interval(
-        pseudo_differences(*units, sizes, arms.metric.score),
+        pseudo_differences(base_units, tuned_units, sizes, arms.metric.score),
         sizes,
         num_draws=arms.num_resamples,
         confidence=arms.confidence,

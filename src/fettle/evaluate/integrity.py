@@ -152,11 +152,11 @@ def value_fault(
         The fault, or None.
     """
     for name, rows in zip(arms, (base, tuned), strict=True):
-        missing = [row.row_id for row in rows if not metric.covers(row)]
+        missing = [row for row in rows if not metric.covers(row)]
         if missing:
             return (
-                f"{name} has no {metric.needs} for {metric.name} in {_rows(len(missing))} "
-                f"({_examples(missing)})"
+                f"{name} has {metric.lack(missing[0])} for {metric.name} in {_rows(len(missing))} "
+                f"({_examples([row.row_id for row in missing])})"
             )
         broken = [row.row_id for row in rows if not metric.is_finite(row)]
         if broken:
@@ -164,6 +164,9 @@ def value_fault(
                 f"{name}'s {metric.needs} is not a finite number in {_rows(len(broken))} "
                 f"({_examples(broken)})"
             )
+    undefined = None if metric.undefined is None else metric.undefined(base)
+    if undefined is not None:
+        return undefined
     if metric.needs == "loss":
         pairs = zip(base, tuned, strict=True)
         other = [a.row_id for a, b in pairs if a.num_targets != b.num_targets or not a.num_targets]

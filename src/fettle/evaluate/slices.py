@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from fettle.errors import DataError
 from fettle.evaluate.contrast import contrast
 from fettle.metrics.metric import Metric, references_of
 from fettle.records.outcomes import Prediction, labels_from_text
@@ -107,7 +106,7 @@ def slices(
         seed: of the random generators.
 
     Returns:
-        Slices, worst first: by the interval's end that speaks for the tuned model most.
+        Slices: those called worse first, then by the difference, the worst first.
 
     Source: Benjamini and Hochberg 1995.
     """
@@ -118,12 +117,14 @@ def slices(
         arms = [[rows[i] for i in members] for rows in (base, tuned)]
         if not all(metric.covers(row) and metric.is_finite(row) for arm in arms for row in arm):
             continue
-        try:
-            compared = contrast(
-                metric, *arms, alpha=alpha, num_resamples=num_resamples, seed=seed
-            ).comparison
-        except DataError:
+        if metric.undefined is not None and metric.undefined(arms[0]) is not None:
             continue
+        if kind == "group":
+            # Of a group by itself the question is about its rows: they are the units.
+            arms = [[replace(row, group=None) for row in arm] for arm in arms]
+        compared = contrast(
+            metric, *arms, alpha=alpha, num_resamples=num_resamples, seed=seed
+        ).comparison
         if not np.isfinite(compared.difference):
             continue
         found.append(

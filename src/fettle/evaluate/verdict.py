@@ -10,10 +10,9 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-
 from fettle.evaluate.baselines import baseline_result
 from fettle.evaluate.contrast import Contrast, contrast
+from fettle.evaluate.extras import tables, without_twins
 from fettle.evaluate.guards import (
     GuardArms,
     guard_fault,
@@ -37,7 +36,6 @@ from fettle.evaluate.wording import (
     p_text,
 )
 from fettle.metrics import find_metric
-from fettle.metrics.labels import confusion, labels_of, per_class, per_label
 from fettle.metrics.metric import Metric
 from fettle.records.facts import BaseFacts
 from fettle.records.outcomes import (
@@ -164,8 +162,8 @@ def decide(
         guards=[asdict(guard) for guard in judged],
         baselines=cheap,
         headline=headline(word, primary.comparison, [*guard_notes(judged), *notes, *limits]),
-        extra=_extra(plan, base, tuned, primary, skipped)
-        | _without_twins(train_twins, metric, base, tuned, settings),
+        extra=tables(plan, base, tuned, primary, skipped)
+        | without_twins(train_twins, metric, base, tuned, settings),
     )
 
 
@@ -298,109 +296,6 @@ def _secondary(
     return [
         replace(item, p_adjusted=value) for item, value in zip(found, adjusted, strict=True)
     ], skipped
-
-
-def _without_twins(
-    twins: Collection[str],
-    metric: Metric,
-    base: Sequence[Prediction],
-    tuned: Sequence[Prediction],
-    settings: Mapping[str, Any],
-) -> dict[str, Any]:
-    """The primary comparison on rows that no training row tells about, where there are both."""
-    kept = [index for index, row in enumerate(base) if row.row_id not in twins]
-    if len(kept) in (0, len(base)):
-        return {}
-    others, theirs = ([rows[index] for index in kept] for rows in (base, tuned))
-    if value_fault(metric, others, theirs, ("the base", "the tuned model")) is not None:
-        return {}
-    found = contrast(metric, others, theirs, **settings).comparison
-    return {"without_train_twins": asdict(found)}
-
-
-def _extra(
-    plan: Mapping[str, Any],
-    base: Sequence[Prediction],
-    tuned: Sequence[Prediction],
-    primary: Contrast,
-    skipped: Mapping[str, str],
-) -> dict[str, Any]:
-    extra: dict[str, Any] = {"rows_to_decide": primary.rows_to_decide(plan["minimum_difference"])}
-    if primary.discordant is not None:
-        base_only, tuned_only = primary.discordant
-        extra["discordant"] = {"base_only": base_only, "tuned_only": tuned_only}
-    if skipped:
-        extra["skipped"] = dict(skipped)
-    display = {
-        name: _value_of(find_metric(name), base, tuned)
-        for name in plan["display"]
-        if all(find_metric(name).covers(row) for row in (*base, *tuned))
-    }
-    if display:
-        extra["display"] = display
-    answered = all(row.prediction is not None for row in (*base, *tuned))
-    if plan["task"] == "classify" and answered:
-        extra |= class_tables(base, tuned)
-    if plan["task"] == "multi_label" and answered:
-        extra |= label_table(base, tuned)
-    return extra
-
-
-def class_tables(base: Sequence[Prediction], tuned: Sequence[Prediction]) -> dict[str, Any]:
-    """Per-class figures and confusion matrices of both arms, for the report.
-
-    Args:
-        base: arm A; every row has one reference.
-        tuned: arm B on the same rows.
-
-    Returns:
-        ``per_class``: a list of {label, support, base, tuned}, each arm with precision, recall and
-        f1. ``confusion``: labels, and per arm a matrix with a line per true class.
-    """
-    labels = labels_of([base, tuned], "the table of classes")
-    matrices = {"base": confusion(base, labels), "tuned": confusion(tuned, labels)}
-    figures = {arm: per_class(matrix) for arm, matrix in matrices.items()}
-    rows = _lines(labels, figures)
-    shown = {arm: matrix.tolist() for arm, matrix in matrices.items()}
-    return {"per_class": rows, "confusion": {"labels": labels} | shown}
-
-
-def label_table(base: Sequence[Prediction], tuned: Sequence[Prediction]) -> dict[str, Any]:
-    """Per-label figures of both arms where a row has any number of labels; no label is taken for
-    another, so that there is no confusion to show.
-
-    Args:
-        base: arm A; every row has one reference, a set of labels.
-        tuned: arm B on the same rows.
-
-    Returns:
-        ``per_class`` as in ``class_tables``.
-    """
-    labels = labels_of([base, tuned], "the table of labels")
-    figures = {"base": per_label(base, labels), "tuned": per_label(tuned, labels)}
-    return {"per_class": _lines(labels, figures)}
-
-
-def _lines(labels: Sequence[str], figures: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    return [
-        {"label": label, "support": int(figures["base"]["support"][number])}
-        | {
-            arm: {name: float(table[name][number]) for name in ("precision", "recall", "f1")}
-            for arm, table in figures.items()
-        }
-        for number, label in enumerate(labels)
-    ]
-
-
-def _value_of(
-    metric: Metric, base: Sequence[Prediction], tuned: Sequence[Prediction]
-) -> dict[str, float | None]:
-    values = {}
-    for arm, sums in zip(("base", "tuned"), metric.sums([base, tuned]), strict=True):
-        value = float(metric.score(sums.sum(axis=0)))
-        # JSON has no infinity.
-        values[arm] = value if np.isfinite(value) else None
-    return values
 
 
 def _sentences(notes: Sequence[str]) -> list[str]:

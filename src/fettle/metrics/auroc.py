@@ -77,10 +77,8 @@ def _share_below(others: FloatArray, scores: FloatArray) -> FloatArray:
 
 
 def _sums(arms: Sequence[Sequence[Prediction]]) -> list[FloatArray]:
-    """Per arm [N, 1 + 3 L]: 1, and per class: placement if positive, if negative, is positive.
-
-    Half the arm's area is taken off each placement, so that both sides' means add up to it.
-    """
+    """Per arm [N, 1 + 4 L]: 1, and per class: placement if positive, placement if negative, is
+    positive, the arm's area."""
     tables = []
     for rows in arms:
         truths = [_truth(row) for row in rows]
@@ -91,30 +89,36 @@ def _sums(arms: Sequence[Sequence[Prediction]]) -> list[FloatArray]:
                 one_class(rows) or "",
                 hint="use another metric, such as --metric log_loss, or rows of several classes",
             )
-        table = np.zeros((len(rows), 1 + 3 * len(classes)))
+        table = np.zeros((len(rows), 1 + 4 * len(classes)))
         table[:, 0] = 1.0
         for number, label in enumerate(classes):
             positive = np.array([label in truth for truth in truths])
             scores = np.array([(row.probabilities or {}).get(label, 0.0) for row in rows])
             place, area = placements(scores, positive)
-            place -= area / 2.0
-            first = 1 + 3 * number
+            first = 1 + 4 * number
             table[:, first] = np.where(positive, place, 0.0)
             table[:, first + 1] = np.where(positive, 0.0, place)
             table[:, first + 2] = positive
+            table[:, first + 3] = area
         tables.append(table)
     return tables
 
 
 def _score(sums: FloatArray) -> FloatArray:
+    """Mean placement of either side, less the area that both have in common.
+
+    The area counts by the row, so that the rarer side, which decides how far chance can go, keeps
+    nearly all of its own variation when rows are swapped.
+    """
     count = sums[..., :1]
-    inside, outside, positives = np.moveaxis(sums[..., 1:].reshape(*sums.shape[:-1], -1, 3), -1, 0)
-    negatives = count - positives
-    above = inside / np.where(positives > 0, positives, 1.0)
-    below = outside / np.where(negatives > 0, negatives, 1.0)
+    inside, outside, positives, areas = np.moveaxis(
+        sums[..., 1:].reshape(*sums.shape[:-1], -1, 4), -1, 0
+    )
+    negatives, area = count - positives, areas / count
     # A resample without one of the sides tells of the other alone.
-    both = np.where(positives > 0, np.where(negatives > 0, above + below, 2.0 * above), 2.0 * below)
-    value: FloatArray = both.mean(axis=-1)
+    above = np.where(positives > 0, inside / np.where(positives > 0, positives, 1.0), area)
+    below = np.where(negatives > 0, outside / np.where(negatives > 0, negatives, 1.0), area)
+    value: FloatArray = (above + below - area).mean(axis=-1)
     return value
 
 

@@ -17,7 +17,10 @@ from fettle.metrics.metric import Graded, Metric, graded_metric, references_of, 
 from fettle.records.outcomes import Prediction
 
 WORD = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
+TITLES = {"Dr", "Mr", "Mrs", "Ms", "Prof", "St", "Jr", "Sr", "No"}
+"""Words whose full stop ends no sentence; no names themselves."""
 SENTENCE_START = re.compile(r"(?:^|[.!?:;\n\u2022]|\d[.)])[\s\"'\u201c\u2018(\[*#>-]*$")
+AFTER_TITLE = re.compile(rf"\b(?:{'|'.join(sorted(TITLES))})\.\s*$")
 IN_WORDS = "zero,one,two,three,four,five,six,seven,eight,nine,ten,eleven,twelve"
 STEM = 5
 """Letters by which terms are compared: "patient" and "patients" are one."""
@@ -122,10 +125,11 @@ def names(text: str) -> list[str]:
     found = []
     for match in WORD.finditer(text):
         word = _base(match.group())
-        if len(word) < 2 or not word[0].isupper():
+        if len(word) < 2 or not word[0].isupper() or word in TITLES:
             continue
-        starts = SENTENCE_START.search(text[max(0, match.start() - 12) : match.start()])
-        if starts is None or any(letter.isupper() for letter in word[1:]):
+        before = text[max(0, match.start() - 12) : match.start()]
+        starts = SENTENCE_START.search(before) and not AFTER_TITLE.search(before)
+        if not starts or any(letter.isupper() for letter in word[1:]):
             found.append(word)
     return list(dict.fromkeys(found))
 

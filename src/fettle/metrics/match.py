@@ -186,10 +186,10 @@ def normalized(text: str, articles: bool = False) -> str:
 
 def final_number(text: str) -> Decimal | None:
     """The number behind the last ``####``, else the last number; None where there is none."""
-    _, marked, behind = text.rpartition("####")
-    numbers = all_numbers(behind)
-    if marked and numbers:
-        return numbers[0]
+    marked = all_numbers(text.rpartition("####")[2]) if "####" in text else []
+    if marked:
+        return marked[0]
+    numbers = all_numbers(text)
     return numbers[-1] if numbers else None
 
 

@@ -20,7 +20,7 @@ from fettle.errors import UsageError
 from fettle.metrics.metric import Graded, Metric, graded_metric, shown, text_of
 from fettle.records.outcomes import Prediction
 
-BRACKETS = re.compile(r"(\w[\w ]*?)\s*\[([^\[\]]*)\]")
+BRACKETS = re.compile(r"(\w+)\[([^\[\]]*)\]")
 ACT = re.compile(r"\b(\w+)\(([^()]*)\)")
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 WORD = re.compile(r"[^\W_]+|[+£$€¥%°#]")
@@ -47,8 +47,8 @@ def slot_coverage(synonyms: str = "") -> Metric:
     """Share of a row's slot values that its text says; the mean over rows.
 
     A value is said when its words occur one after the other, whatever their case and punctuation;
-    a slot of yes or no when the slot's name does (``familyFriendly``: "family friendly"), with a
-    negation shortly before for no.
+    a slot of yes or no when the slot's name does (``familyFriendly``: "family friendly"), or a
+    synonym of its yes, with a negation within the four words before for no.
 
     Args:
         synonyms: JSON file of other ways to say values, {"slot": {"value": ["other", …]}}.
@@ -109,7 +109,7 @@ def slots_of(text: str) -> list[tuple[str, str]]:
     Args:
         text: the representation, with other text around it or not.
     """
-    found = [(name.strip(), value.strip()) for name, value in BRACKETS.findall(text)]
+    found = [(name, value.strip()) for name, value in BRACKETS.findall(text)]
     if found:
         return [(name, value) for name, value in found if value.casefold() not in NOTHING]
     for _, inside in ACT.findall(text):
@@ -154,17 +154,21 @@ def _said(name: str, value: str, words: list[str], synonyms: Synonyms) -> bool:
     kind = value.casefold()
     if kind not in YES | NO:
         return False
-    label = tuple(_words(CAMEL.sub(" ", name).replace("_", " ")))
-    for start in _places(label, words):
-        denied = not NEGATIONS.isdisjoint(words[max(0, start - 4) : start])
-        if denied == (kind in NO):
-            return True
+    label = CAMEL.sub(" ", name).replace("_", " ")
+    positive = [way for value in YES for way in synonyms.get(name, {}).get(value, [])]
+    for way in (label, *positive):
+        for start in _places(tuple(_words(way)), words):
+            denied = not NEGATIONS.isdisjoint(words[max(0, start - 4) : start])
+            if denied == (kind in NO):
+                return True
     return False
 
 
 def _ways(name: str, value: str, synonyms: Synonyms) -> set[tuple[str, ...]]:
     others = synonyms.get(name, {}).get(value, [])
-    said = others if value.casefold() in YES | NO else [value, *others]
+    kind = value.casefold()
+    # Of a yes only what stands without a negation before it tells: ``_said`` looks at that.
+    said = [] if kind in YES else others if kind in NO else [value, *others]
     return {tuple(_words(way)) for way in said} - {()}
 
 

@@ -7,56 +7,31 @@ prompts and decoding.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from fettle.data.account.account import Prepared
-from fettle.inference.generate import generate
-from fettle.inference.predict import row_losses
 from fettle.metrics import find_metric
 from fettle.models.load import MODEL_FILE, load_for_task
 from fettle.models.save import LoadedModel, load_saved
-from fettle.recipe.resolve import Settings
 from fettle.records.facts import BaseFacts
 from fettle.records.outcomes import Prediction
-from fettle.records.rows import Example
 from fettle.records.run_directory import read_json
-from fettle.records.tokens import TokenizedExample
-from fettle.stages.baselines import answered_in_full
 from fettle.stages.context import Context
 from fettle.stages.data import Tokens
-from fettle.stages.guarding import GuardRows
-from fettle.stages.labelled import answered, is_labelled, probed
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """One arm's predictions."""
-
-    holdout: list[Prediction]
-    guards: dict[str, list[Prediction]]
-    """By the guard's name."""
-    seconds_per_row: float
-    """Wall-clock time of the holdout and guard rows, each alike."""
-
-
-@dataclass(frozen=True, slots=True)
-class Exam:
-    """The rows that every arm answers, and how."""
-
-    settings: Settings
-    prepared: Prepared
-    tokens: Tokens
-    guards: Sequence[GuardRows]
-    device: str
+from fettle.stages.exam import Answers, Exam, answered_in_full, write_and_weigh
+from fettle.stages.labelled import answered, is_labelled, probed, validated
 
 
 def tuned_arm(context: Context, exam: Exam) -> Answers:
     """Arm B: the trained model, read back from disk."""
     note, offline = context.journal.note, context.recipe.base.offline
-    return _said_by(load_saved(context.directory.model, note, offline), exam)
+    loaded = load_saved(context.directory.model, note, offline)
+    found = _said_by(loaded, exam)
+    if not is_labelled(exam.prepared.task):
+        return found
+    _, validation = validated(loaded.model, exam.settings, exam.prepared, exam.tokens)
+    return replace(found, validation=validation)
 
 
 def base_arm(context: Context, base: BaseFacts, exam: Exam) -> Answers:
@@ -105,11 +80,11 @@ def _said_by(loaded: LoadedModel, exam: Exam) -> Answers:
         return _apart(found, exam, started)
     examples = exam.prepared.examples["holdout"]
     chosen = answered_in_full(examples, exam.settings) if exam.settings.generate_rows else []
-    found = _written_and_weighed(model, examples, exam.tokens.holdout, chosen, exam)
+    found = write_and_weigh(model, examples, exam.tokens.holdout, chosen, exam)
     for guard in exam.guards:
         needs_answers = find_metric(guard.metric).needs != "loss"
         chosen = guard.examples if needs_answers else []
-        found += _written_and_weighed(model, guard.examples, guard.rows, chosen, exam)
+        found += write_and_weigh(model, guard.examples, guard.rows, chosen, exam)
     return _apart(found, exam, started)
 
 
@@ -134,62 +109,3 @@ def _apart(found: Sequence[Prediction], exam: Exam, started: float) -> Answers:
     for row in found:
         (guards[own[row.row_id]] if row.row_id in own else holdout).append(row)
     return Answers(holdout, guards, seconds / max(1, len(found)))
-
-
-def _written_and_weighed(
-    model: torch.nn.Module,
-    examples: Sequence[Example],
-    rows: Sequence[TokenizedExample],
-    chosen: Sequence[Example],
-    exam: Exam,
-) -> list[Prediction]:
-    """The loss of every row, and the answers to some."""
-    answers = write(model, chosen, exam) if chosen else {}
-    by_id = {row.row_id: row for row in examples}
-    pad_id = exam.tokens.tokenizer.pad_id or 0
-    sums: dict[str, tuple[float, int]] = {}
-    losses = row_losses(model, rows, pad_id, exam.settings.micro_batch_tokens)
-    for row, (loss, count) in zip(rows, losses, strict=True):
-        # A long document is several pieces of one row.
-        before = sums.get(row.row_id, (0.0, 0))
-        sums[row.row_id] = (before[0] + loss, before[1] + count)
-    return [
-        Prediction(
-            row_id,
-            answers.get(row_id),
-            by_id[row_id].target or "",
-            group=by_id[row_id].group,
-            loss_sum=loss,
-            num_targets=count,
-        )
-        for row_id, (loss, count) in sums.items()
-    ]
-
-
-def write(model: torch.nn.Module, examples: Sequence[Example], exam: Exam) -> dict[str, str]:
-    """Answers in full, by row id; rows whose prompt alone is too long have none.
-
-    Args:
-        model: a causal language model on its device.
-        examples: conversations.
-        exam: template and limits.
-    """
-    tokens = exam.tokens
-    if tokens.template is None:
-        return {}
-    prompts = {
-        row.row_id: tokens.template.render_prompt(row.messages[:-1], row.tools) for row in examples
-    }
-    # Of a row that was cut, the last prompt alone may be longer than the base can read.
-    prompts = {key: ids for key, ids in prompts.items() if len(ids) < tokens.max_length}
-    written = generate(
-        model,
-        list(prompts.values()),
-        exam.settings.max_new_tokens,
-        set(tokens.template.stop_ids),
-        tokens.tokenizer.pad_id or 0,
-    )
-    return {
-        row_id: tokens.tokenizer.decode(ids).strip()
-        for row_id, ids in zip(prompts, written, strict=True)
-    }

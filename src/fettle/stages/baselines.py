@@ -4,16 +4,15 @@ In: the rows, their tokens, the base. Out: predictions by name, and why one was 
 know: the tuned model, verdicts.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from fettle.data.account.account import Prepared
 from fettle.data.features.features import fit_linear, nearest_answers
 from fettle.data.features.linear import fit_text_label_sets, fit_text_numbers
 from fettle.evaluate.baselines import (
+    FEW_SHOT,
     LINEAR,
     LINEAR_SET,
     MAJORITY,
@@ -32,63 +31,70 @@ from fettle.evaluate.baselines import (
 )
 from fettle.inference.predict import label_likelihoods
 from fettle.models.load import load_for_task
-from fettle.recipe.resolve import Settings
 from fettle.records.facts import BaseFacts
 from fettle.records.outcomes import Prediction
 from fettle.records.rows import Example
 from fettle.stages.data import Tokens
+from fettle.stages.exam import Answers, Exam, answered_in_full, sample
+from fettle.stages.few_shot import few_shot
 
 ZERO_SHOT_COST = 40_000
 """Most rows x labels that a decoder scores without training; fewer holdout rows are taken above."""
 
 
 def answer_cheaply(
-    base: BaseFacts,
-    settings: Settings,
-    prepared: Prepared,
-    tokens: Tokens,
-    device: str,
-    note: Any,
-) -> tuple[dict[str, list[Prediction]], dict[str, str]]:
+    exam: Exam, base: BaseFacts, note: Callable[[str], None]
+) -> tuple[dict[str, Answers], dict[str, str]]:
     """Cheap alternatives on the same rows, trained on the same training rows.
 
+    Args:
+        exam: the rows.
+        base: the base.
+        note: told of each.
+
     Returns:
-        Name to predictions, and name to the reason why there are none.
+        Name to answers, and name to the reason why there are none.
     """
-    train, holdout = prepared.examples["train"], prepared.examples["holdout"]
-    found: dict[str, list[Prediction]] = {}
+    found: dict[str, Answers] = {}
     skipped: dict[str, str] = {}
-    for name in baseline_names(prepared, base):
+    for name in baseline_names(exam.prepared, base):
         note(f"baseline: {name}")
-        if name == MAJORITY:
-            found[name] = majority_class(train, holdout)
-        elif name == LINEAR:
-            found[name] = linear_classifier(train, holdout, fit_linear)
-        elif name == MAJORITY_SET:
-            found[name] = majority_class(train, holdout)
-        elif name == LINEAR_SET:
-            found[name] = linear_label_sets(train, holdout, fit_text_label_sets)
-        elif name == MEAN:
-            found[name] = training_mean(train, holdout)
-        elif name == RIDGE:
-            found[name] = linear_numbers(train, holdout, fit_text_numbers)
-        elif name == NEAREST:
-            found[name] = nearest_answer(
-                train, answered_in_full(holdout, settings), nearest_answers
-            )
-        elif name == ZERO_SHOT:
-            prompts = zero_shot_prompts(prepared, tokens, settings.seed)
-            if isinstance(prompts, str):
-                skipped[name] = prompts
-                note(f"baseline: {name} is left out: {prompts}")
-            else:
-                found[name] = _zero_shot(base, settings, prompts, tokens, device)
+        started = time.monotonic()
+        said = _said(name, exam, base)
+        if isinstance(said, str):
+            skipped[name] = said
+            note(f"baseline: {name} is left out: {said}")
+        else:
+            seconds = (time.monotonic() - started) / max(1, len(said))
+            found[name] = Answers(said, {}, seconds)
     return found, skipped
 
 
+def _said(name: str, exam: Exam, base: BaseFacts) -> list[Prediction] | str:
+    """One alternative's predictions; the reason where it has none."""
+    train, holdout = exam.prepared.examples["train"], exam.prepared.examples["holdout"]
+    if name in (MAJORITY, MAJORITY_SET):
+        return majority_class(train, holdout)
+    if name == LINEAR:
+        return linear_classifier(train, holdout, fit_linear)
+    if name == LINEAR_SET:
+        return linear_label_sets(train, holdout, fit_text_label_sets)
+    if name == MEAN:
+        return training_mean(train, holdout)
+    if name == RIDGE:
+        return linear_numbers(train, holdout, fit_text_numbers)
+    if name == NEAREST:
+        return nearest_answer(train, answered_in_full(holdout, exam.settings), nearest_answers)
+    if name == FEW_SHOT:
+        return few_shot(exam, base)
+    prompts = zero_shot_prompts(exam.prepared, exam.tokens, exam.settings.seed)
+    return prompts if isinstance(prompts, str) else _zero_shot(base, prompts, exam)
+
+
 def baseline_names(prepared: Prepared, base: BaseFacts) -> list[str]:
+    """The alternatives of a run, as the plan names them."""
     if prepared.task == "chat":
-        return [NEAREST]
+        return [NEAREST, *([FEW_SHOT] if base.incumbent_run is None else [])]
     if prepared.task == "text":
         return []
     if prepared.task == "regress":
@@ -123,27 +129,14 @@ def zero_shot_prompts(prepared: Prepared, tokens: Tokens, seed: int) -> ZeroShot
             f" {tokens.max_length:,} tokens that are allowed"
         )
     most = max(1, ZERO_SHOT_COST // max(1, len(labels)))
-    rows = _sample(prepared.examples["holdout"], most, seed)
+    rows = sample(prepared.examples["holdout"], most, seed)
     prompts = [[*before, *encode(f"Text: {row.text}")[:room], *after] for row in rows]
     return ZeroShot(rows, prompts, labels)
 
 
-def _zero_shot(
-    base: BaseFacts, settings: Settings, asked: ZeroShot, tokens: Tokens, device: str
-) -> list[Prediction]:
+def _zero_shot(base: BaseFacts, asked: ZeroShot, exam: Exam) -> list[Prediction]:
     """How likely the untouched decoder finds each label after the text."""
-    model = load_for_task(base, "text", (), tokens.tokenizer.pad_id).to(device)
-    scores = label_likelihoods(model, asked.prompts, asked.labels, settings.micro_batch_tokens)
+    model = load_for_task(base, "text", (), exam.tokens.tokenizer.pad_id).to(exam.device)
+    budget = exam.settings.micro_batch_tokens
+    scores = label_likelihoods(model, asked.prompts, asked.labels, budget)
     return as_predictions(asked.rows, [max(row, key=row.__getitem__) for row in scores])
-
-
-def answered_in_full(examples: Sequence[Example], settings: Settings) -> list[Example]:
-    """The holdout rows that are answered in full: always the same for all arms."""
-    return _sample(examples, settings.generate_rows, settings.seed)
-
-
-def _sample(examples: Sequence[Example], most: int, seed: int) -> list[Example]:
-    if len(examples) <= most:
-        return list(examples)
-    order = np.random.default_rng(seed).permutation(len(examples))[:most]
-    return [examples[i] for i in sorted(order)]

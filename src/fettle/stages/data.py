@@ -24,7 +24,6 @@ from fettle.data.account.earlier import SPLITS, rows_of
 from fettle.data.account.updates import compare_sides
 from fettle.data.batches import num_shared_tokens
 from fettle.data.cleaning.policy import refuse_errors
-from fettle.data.prepare import prepare
 from fettle.data.preview import preview_rows
 from fettle.data.tokenize import (
     Overlong,
@@ -44,6 +43,7 @@ from fettle.records.run_directory import RunDirectory
 from fettle.records.tokens import TokenizedExample
 from fettle.stages.context import Context
 from fettle.stages.lineage import earlier_sides, run_of, without_account
+from fettle.stages.sizing import prepare_sized
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def read_rows(context: Context) -> Prepared:
             " from new ones, and may stand in the holdout"
         )
     pins = earlier_sides(earlier)
-    prepared = prepare(recipe.data, recipe.task, recipe.seed, pins)
+    prepared = prepare_sized(recipe, pins)
     refuse_errors(prepared.findings, recipe.data.policies, prepared.waived)
     account = None if earlier is None else RunDirectory(earlier).data
     if account is not None and (account / SPLITS).is_file():

@@ -5,14 +5,18 @@ not know: how the model was trained. The tuned arm is read back from disk: what 
 is served.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from fettle.data.account.account import Prepared
 from fettle.data.check.leaks import with_train_twin
+from fettle.evaluate.extras import explored
 from fettle.evaluate.grade import grades_of_arms
+from fettle.evaluate.inputs import with_inputs
+from fettle.evaluate.integrity import plan_fault
 from fettle.evaluate.looks import count_look, spent_alpha
 from fettle.evaluate.verdict import decide
 from fettle.metrics import find_metric
@@ -20,7 +24,7 @@ from fettle.models.inspect_base import hash_files
 from fettle.models.save import weights_sha256
 from fettle.recipe.resolve import Settings
 from fettle.records.facts import BaseFacts
-from fettle.records.outcomes import SCHEMA, BaselineResult, Comparison, Prediction, Verdict
+from fettle.records.outcomes import SCHEMA, BaselineResult, Comparison, Verdict
 from fettle.records.run_directory import (
     read_json,
     staged_directory,
@@ -28,14 +32,18 @@ from fettle.records.run_directory import (
     write_json,
     write_jsonl,
 )
-from fettle.stages.arms import Answers, Exam, base_arm, tuned_arm
+from fettle.stages.arms import base_arm, tuned_arm
 from fettle.stages.baselines import answer_cheaply
 from fettle.stages.context import Context
 from fettle.stages.data import Tokens
+from fettle.stages.exam import Answers, Exam
 from fettle.stages.guarding import load_guards
 from fettle.stages.lineage import seen_among
 from fettle.stages.sealing import NO_SEAL, sealed_hash
 from fettle.train.train import TrainingResult
+
+TAMPERED = ("E0901", "E0905", "E0906", "E0920", "E0921")
+"""Errors that say that rows, account or plan are not what was written."""
 
 
 def evaluate_run(
@@ -50,14 +58,25 @@ def evaluate_run(
     """Measure both arms and the baselines on the holdout, and decide by the sealed plan."""
     note, place = context.journal.note, context.directory
     plan = read_json(place.plan)
+    sealed = sealed_hash(context) or NO_SEAL
+    fault = plan_fault(plan, sealed)
+    if fault is not None:
+        return void_verdict(context, fault)
     guards = load_guards(place.guards, plan["guards"], prepared, tokens)
     exam = Exam(settings, prepared, tokens, guards, device)
     note(f"evaluating {len(tokens.holdout):,} holdout rows: base")
     before = base_arm(context, base, exam)
     note("evaluating the holdout rows: tuned")
     after = tuned_arm(context, exam)
-    baselines, left_aside = answer_cheaply(base, settings, prepared, tokens, device, note)
+    baselines, left_aside = answer_cheaply(exam, base, note)
+    seconds = {"base": before.seconds_per_row, "tuned": after.seconds_per_row}
+    seconds |= {name: cheap.seconds_per_row for name, cheap in baselines.items()}
     measured = [find_metric(name) for name in (plan["metric"], *plan["secondary"])]
+    examples = {row.row_id: row for row in prepared.examples["holdout"]}
+    before, after = (
+        replace(said, holdout=with_inputs(said.holdout, examples, measured))
+        for said in (before, after)
+    )
     with staged_directory(place.evaluation) as folder:
         arms = {"base": before, "tuned": after}
         for name, said in arms.items():
@@ -66,6 +85,10 @@ def evaluate_run(
             )
             if guards:
                 write_jsonl(folder / f"guards.{name}.jsonl", _guard_lines(said))
+        if after.validation:
+            lines = (row.to_json() for row in after.validation)
+            write_jsonl(folder / "predictions.validation.jsonl", lines)
+        write_json(folder / "seconds.json", {"schema": SCHEMA, "seconds_per_row": seconds})
         grades = grades_of_arms({name: said.holdout for name, said in arms.items()}, measured)
         write_jsonl(folder / "grades.jsonl", (_as_json(grade) for grade in grades))
         write_json(folder / "baselines.json", _baselines_object(baselines))
@@ -80,11 +103,11 @@ def evaluate_run(
         plan,
         before.holdout,
         after.holdout,
-        sealed_sha256=sealed_hash(context) or NO_SEAL,
+        sealed_sha256=sealed,
         asked=asked_for(settings),
         expected_row_ids={row.row_id for row in holdout},
         train_row_ids={row.row_id for row in tokens.train} | seen_among(holdout, incumbent),
-        baselines=baselines,
+        baselines={name: cheap.holdout for name, cheap in baselines.items()},
         holdout={
             "rows": len(holdout),
             "sha256": prepared.holdout_sha256,
@@ -104,6 +127,10 @@ def evaluate_run(
         },
         guard_rows={guard.name: guard.sha256 for guard in guards},
     )
+    if verdict.primary is not None:
+        alpha = 1.0 - verdict.primary.confidence
+        more = explored(plan, before.holdout, after.holdout, after.validation, alpha)
+        verdict = replace(verdict, extra={**verdict.extra, **more})
     if left_aside:
         skipped = {**verdict.extra.get("skipped", {}), **left_aside}
         verdict = replace(verdict, extra={**verdict.extra, "skipped": skipped})
@@ -118,6 +145,34 @@ def asked_for(settings: Settings) -> dict[str, Any]:
         "minimum_difference": settings.minimum_difference,
         "resamples": settings.resamples,
     }
+
+
+def void_verdict(context: Context, fault: str) -> Verdict:
+    """An ``invalid`` verdict where nothing can be measured by the sealed plan any more.
+
+    Args:
+        context: of the run.
+        fault: why, as a sentence without its full stop.
+
+    Returns:
+        What was known of holdout, weights and base stays; the figures go.
+    """
+    place = context.directory
+    before = load_verdict(place.verdict) if place.verdict.is_file() else None
+    fresh = Verdict("invalid", "", None)
+    verdict = replace(
+        before or fresh,
+        verdict="invalid",
+        reason=f"{fault}.",
+        headline=f"INVALID  {fault}",
+        primary=None,
+        secondary=(),
+        guards=(),
+        baselines=(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        extra={},
+    )
+    return write_verdict(context, verdict)
 
 
 def write_verdict(context: Context, verdict: Verdict) -> Verdict:
@@ -144,8 +199,8 @@ def _guard_lines(said: Answers) -> list[dict[str, Any]]:
     return [{"guard": name, **row.to_json()} for name, rows in said.guards.items() for row in rows]
 
 
-def _baselines_object(baselines: Mapping[str, Sequence[Prediction]]) -> dict[str, Any]:
-    found = {name: [row.to_json() for row in rows] for name, rows in baselines.items()}
+def _baselines_object(baselines: Mapping[str, Answers]) -> dict[str, Any]:
+    found = {name: [row.to_json() for row in said.holdout] for name, said in baselines.items()}
     return {"schema": SCHEMA, "baselines": found}
 
 

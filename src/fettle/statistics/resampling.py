@@ -93,10 +93,23 @@ def merge_units(units: FloatArray) -> tuple[FloatArray, IntArray]:
         [L, K] lines and [L] how often each occurs; the units themselves, once each, unless at most
         a quarter of them differ.
     """
-    lines, counts = np.unique(units, axis=0, return_counts=True)
-    if len(lines) > len(units) // 4:
+    # Adding 0.0 makes one zero of -0.0 and 0.0, which have other bits.
+    bits = np.ascontiguousarray(units + 0.0).view(np.uint64)
+    # Small whole numbers differ in their highest bits only; a product carries upwards.
+    bits ^= (bits >> np.uint64(52)) ^ (bits >> np.uint64(26))
+    factors = np.random.default_rng(0).integers(0, 2**64, units.shape[1], dtype=np.uint64)
+    _, first, place, counts = np.unique(
+        (bits * (factors | np.uint64(1))).sum(axis=1),
+        return_index=True,
+        return_inverse=True,
+        return_counts=True,
+    )
+    lines = units[first]
+    if len(lines) > len(units) // 4 or not np.array_equal(lines[place], units):
+        # Too many differ; or, once in a blue moon, two that differ have the same hash.
         return units, np.ones(len(units), dtype=np.int64)
-    return lines, counts.astype(np.int64)
+    order = np.lexsort(lines.T[::-1])
+    return lines[order], counts[order].astype(np.int64)
 
 
 def resample_weights(counts: IntArray, num_resamples: int, seed: int) -> Iterator[FloatArray]:

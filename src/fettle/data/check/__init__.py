@@ -7,6 +7,7 @@ where they occur; split_leak, split_leak_near and unknown_label in ``split``.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from fettle.data.check import (
     conflicts,
@@ -25,6 +26,7 @@ from fettle.data.check import (
     secrets,
     template_residue,
 )
+from fettle.data.check.screen import Screen
 from fettle.data.near import Clusters
 from fettle.data.workers import map_chunks
 from fettle.records.rows import Example, Finding
@@ -50,27 +52,53 @@ def check(
     """
     links = [] if near is None else [(x.left, x.right, x.similarity) for x in near.links]
     clusters = None if near is None else near.cluster_of
+    sides = fields.sides_of(examples)
+    seen = map_chunks(look, examples, sides, workers)
     return [
         *duplicates.find(examples, keys, given_holdout),
         *conflicts.find(examples, keys, links),
         *labels.find(examples),
         *label_errors.find(examples, keys, clusters),
-        *map_chunks(single_rows, examples, workers),
-        *placeholder.find(examples, map_chunks(placeholder.rows, examples, workers)),
-        *degenerate.find(examples, map_chunks(degenerate.rows, examples, workers)),
-        *fields.find(examples),
-        *language.find(examples, map_chunks(language.rows, examples, workers)),
+        *[finding for _, chunk in seen for finding in chunk.findings],
+        *placeholder.find(examples, [one for _, chunk in seen for one in chunk.placeholders]),
+        *degenerate.find(examples, [one for _, chunk in seen for one in chunk.answers]),
+        *fields.find(examples, sides, [(start, chunk.fields) for start, chunk in seen]),
+        *language.find(examples, [one for _, chunk in seen for one in chunk.languages]),
     ]
 
 
-def single_rows(examples: Sequence[Example]) -> list[Finding]:
-    """Findings of the checks that look at each row by itself."""
-    return [
-        *markup.find(examples),
-        *conversations.find(examples),
-        *encoding.find(examples),
-        *personal_data.find(examples),
-        *secrets.find(examples),
-        *prompt_injection.find(examples),
-        *template_residue.find(examples),
-    ]
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the rows of a chunk show by themselves."""
+
+    findings: list[Finding]
+    placeholders: list[placeholder.Seen]
+    answers: list[degenerate.Seen]
+    fields: fields.Seen
+    languages: list[tuple[language.Guess, language.Guess]]
+
+
+def look(examples: Sequence[Example], sides: fields.Sides | None, start: int) -> Seen:
+    """All that the checks of single rows see in a chunk.
+
+    Args:
+        examples: the rows of the chunk.
+        sides: what prompts and answers of the whole set look like.
+        start: the place of the first row in the set.
+    """
+    screen = Screen(examples)
+    return Seen(
+        [
+            *markup.find(examples, screen),
+            *conversations.find(examples),
+            *encoding.find(examples, screen),
+            *personal_data.find(examples, screen),
+            *secrets.find(examples, screen),
+            *prompt_injection.find(examples, screen),
+            *template_residue.find(examples, screen=screen),
+        ],
+        placeholder.rows(examples, screen),
+        degenerate.rows(examples, screen),
+        fields.look(examples, sides, start),
+        language.rows(examples),
+    )

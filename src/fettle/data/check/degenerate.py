@@ -8,6 +8,7 @@ answers end with a mark, one that ends with a letter was cut.
 """
 
 import re
+import string
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,7 +16,9 @@ from operator import eq
 from typing import Final, NamedTuple
 
 from fettle.data.check.places import answers, shown
+from fettle.data.check.refusals import WORDS as REFUSAL_WORDS
 from fettle.data.check.refusals import refuses
+from fettle.data.check.screen import Screen
 from fettle.data.deduplicate import normal_text
 from fettle.data.sensitive import redact
 from fettle.records.rows import Example, Finding, Severity
@@ -27,6 +30,8 @@ _LONGEST_PHRASE: Final = 12
 _MOST_DISTINCT: Final = 0.75
 """A sentence three times, in two fifths of a text, leaves fewer distinct words than this share."""
 _RUN = re.compile(r"([^\W\d_])\1{14,}|([!?])\2{14,}|([-=_*#~.,])\3{19,}|(\d)\4{29,}")
+_RUNS: Final = tuple(sign * 15 for sign in string.ascii_letters + string.digits + "!?-=_*#~.,")
+"""Each run in ASCII that ``_RUN`` finds holds one of these."""
 _SENTENCE = re.compile(r"[.!?\n]+\s*")
 _ROWS = tuple(map(frozenset, ("qwertyuiop", "asdfghjkl", "zxcvbnm")))
 _CLUSTER = re.compile(r"[bcdfghjklmnpqrstvwxz]{6}")
@@ -37,22 +42,11 @@ _FUNCTION_WORDS: Final = frozenset(
      "because", "und", "der",
      "die", "das", "le", "la", "les", "et", "de", "el", "los", "y", "que")
 )  # fmt: skip
-_ENDS: Final = (
-    ". ",
-    "! ",
-    "? ",
-    "… ",
-    ".) ",
-    '." ',
-    "?) ",
-    '!" ',
-    '?" ',
-    ".” ",
-    ".* ",
-    "。",
-    "！",
-    "？",
+_LAST_ENDS: Final = (
+    re.compile(r"""(?s:.*)(?:[.!?…]|[.?]\)|[.?!]"|\.”|\.\*)[ ]"""),
+    re.compile(r"(?s:.*)[。！？]"),
 )
+"""Up to the last end of a sentence: looked for from behind, all marks at once."""
 _ITEM = re.compile(r"(?:^|\s\s)(?:[-*•–]|\d{1,2}[.)])\s")
 _CLOSINGS = frozenset(
     (
@@ -86,14 +80,29 @@ class Seen(NamedTuple):
     """Of a fault; empty = none."""
     evidence: str = ""
     end: str = ""
-    """The last fragment of the answer; empty where it is no prose."""
+    """The last fragment of the answer, or its mark alone; empty where it is no prose."""
     is_item: bool = False
     """Whether that is an item of a list."""
 
 
-def rows(examples: Sequence[Example]) -> list[Seen]:
-    """What each row shows by itself, in order: the part that may be done chunk by chunk."""
-    return [look(example) for example in examples]
+# Nearly all rows are one of these: shared, so that a million of them take no room.
+_NOTHING: Final = Seen()
+_ENDED: Final = (Seen("", "", ".", False), Seen("", "", ".", True))
+
+
+def rows(examples: Sequence[Example], screen: Screen | None = None) -> list[Seen]:
+    """What each row shows by itself, in order: the part that may be done chunk by chunk.
+
+    Args:
+        examples: the rows.
+        screen: of them, where there is one.
+    """
+    screen = screen or Screen(examples)
+    may_refuse = set(screen.rows(screen.with_words(REFUSAL_WORDS, any_case=True)))
+    may_run = set(screen.rows(screen.with_words(_RUNS) | screen.beyond_ascii))
+    return [
+        look(example, row in may_refuse, row in may_run) for row, example in enumerate(examples)
+    ]
 
 
 def find(examples: Sequence[Example], seen: Sequence[Seen] | None = None) -> list[Finding]:
@@ -126,36 +135,54 @@ def find(examples: Sequence[Example], seen: Sequence[Seen] | None = None) -> lis
     return findings
 
 
-def look(example: Example) -> Seen:
-    """The first bad answer of a row; documents are looked at for loops."""
+def look(example: Example, may_refuse: bool = True, may_run: bool = True) -> Seen:
+    """The first bad answer of a row; documents are looked at for loops.
+
+    Args:
+        example: the row.
+        may_refuse: False where no text of the row holds a word of refusals.
+        may_run: False where none holds a character 15 times running.
+    """
     if example.text is not None:
-        if example.target is None and (loop := repetition(example.text)) is not None:
+        if example.target is None and (loop := repetition(example.text, may_run)) is not None:
             return Seen("repetition", f"{loop[0]} in the text: {shown(example.text, *loop[1:])}")
-        return Seen()
+        return _NOTHING
     for place, text in answers(example):
-        if (loop := repetition(text)) is not None:
+        if (loop := repetition(text, may_run)) is not None:
             return Seen("repetition", f"{loop[0]} in {place}: {shown(text, *loop[1:])}")
         if is_mash(text):
             return Seen("mash", f"{place} looks like mashed keys: {shown(text, 0, 40)}")
-        if (refusal := refuses(text)) is not None:
+        if may_refuse and (refusal := refuses(text)) is not None:
             evidence = f"{place} refuses, or speaks as an AI: {shown(text, *refusal)}"
             return Seen("refusal", evidence)
     turns = example.messages
     answer = turns[-1].content
-    if (
-        len(turns) > 1
-        and len(answer) >= 12
-        and normal_text(answer) == normal_text(turns[-2].content)
-    ):
+    if len(turns) > 1 and len(answer) >= 12 and _same(answer, turns[-2].content):
         return Seen("echo", "the answer only repeats the prompt")
     found = _last_fragment(answer)
-    return Seen() if found is None else Seen("", "", *found)
+    if found is None:
+        return _NOTHING
+    end, is_item = found
+    return _ENDED[is_item] if _is_marked(end) else Seen("", "", end, is_item)
 
 
-def repetition(text: str) -> tuple[str, int, int] | None:
-    """(what repeats, start, end), or None."""
+def _same(one: str, other: str) -> bool:
+    """Whether two texts are the same but for case, width and spaces."""
+    if one.isascii() and other.isascii() and one.lower().split(None, 1)[:1] != other.lower().split(
+        None, 1)[:1]:  # fmt: skip
+        return False  # the first words settle nearly all
+    return normal_text(one) == normal_text(other)
+
+
+def repetition(text: str, may_run: bool = True) -> tuple[str, int, int] | None:
+    """(what repeats, start, end), or None.
+
+    Args:
+        text: any text.
+        may_run: False where no character stands in it so often that a run is looked for.
+    """
     words = text.split()
-    if max(map(len, words), default=0) >= 15 and (hit := _long_run(text)) is not None:
+    if may_run and (hit := _long_run(text)) is not None:
         return "a run of one character", *hit.span()
     if any(map(eq, words, words[1:])):
         run = 1
@@ -211,8 +238,8 @@ def _loops(words: list[str]) -> bool:
 def _repeated_parts(text: str) -> tuple[str, int, int] | None:
     """A sentence or line that stands three times or more and makes up much of the text."""
     parts = [part.strip() for part in _SENTENCE.split(text)]
-    if len(parts) < 3:
-        return None
+    if len(parts) - len(set(parts)) < 2:
+        return None  # none stands three times
     counts = Counter(parts)
     part, count = counts.most_common(1)[0]
     if not part or count < 3:
@@ -270,16 +297,18 @@ def _last_fragment(text: str) -> tuple[str, bool] | None:
     None where it is neither: signatures, headings, code and addresses need no mark at their end.
     """
     text = text.rstrip()
+    if text.count(" ") < _MIN_WORDS_CUT:
+        return None
     tail = text[-300:]
     line = tail[tail.rfind("\n") + 1 :]
-    found = [(at + len(mark), mark) for mark in _ENDS if (at := line.rfind(mark, 0, -1)) >= 0]
-    begin, marks = max(found, default=(0, "."))
+    ends = [hit.end() for end in _LAST_ENDS if (hit := end.match(line, 0, len(line) - 1))]
+    begin = max(ends, default=0)
     fragment = line[begin:]
     fragment = fragment[fragment.rfind("  ") + 1 :].strip()
     words = fragment.split()
-    if text.count(" ") < _MIN_WORDS_CUT or not words:
+    if not words:
         return None
-    if len(words) <= 2 and begin >= len(marks) and _ITEM.search(line) is None:
+    if len(words) <= 2 and begin and not _is_item(line):
         # A word or two after a sentence, in its line: a beginning, unless it says goodbye.
         closes = words[0].strip(",").lower() in _CLOSINGS
         return None if closes or not words[-1].isalpha() else (fragment, False)
@@ -291,7 +320,13 @@ def _last_fragment(text: str) -> tuple[str, bool] | None:
     last = words[-1]
     if "://" in last or "www." in last or "@" in last or "_" in last or "regards" in line.lower():
         return None
-    return fragment, _ITEM.search(line) is not None
+    return fragment, _is_item(line)
+
+
+def _is_item(line: str) -> bool:
+    if "  " in line or not (line.isascii() and line.isprintable()):
+        return _ITEM.search(line) is not None
+    return _ITEM.match(line) is not None  # without two spaces running it can only begin the line
 
 
 def _endings(seen: Sequence[Seen]) -> Endings:

@@ -10,6 +10,7 @@ from typing import Final
 from ftfy import badness
 
 from fettle.data.check.places import shown, texts, without_code
+from fettle.data.check.screen import Screen
 from fettle.records.rows import Example, Finding
 
 _LOST: Final = "\ufffd"
@@ -27,12 +28,23 @@ _ESCAPE = re.compile(r"(?:\\u[0-9a-fA-F]{4})+")
 _BYTES = re.compile(r"(?:\\x[0-9a-fA-F]{2}){2,}")
 _QUOTED_PRINTABLE = re.compile(r"(?:=[0-9A-F]{2}){2,}")
 _PERCENT = re.compile(r"(?:%[0-9A-F]{2}){2,}")
+_SIGNS: Final = (
+    r"\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|(?:=[0-9A-F]{2}){2}|(?:%[0-9A-F]{2}){2}"
+    r"|[A-Za-z]\?[strvldm]|#[0-9]{2,4};"
+)
+"""What one of the patterns for ASCII finds begins so; everything beyond ASCII is looked at."""
 
 
-def find(examples: Sequence[Example]) -> list[Finding]:
-    """mojibake, encoding_error and control_characters that are left after repairs."""
+def find(examples: Sequence[Example], screen: Screen | None = None) -> list[Finding]:
+    """mojibake, encoding_error and control_characters that are left after repairs.
+
+    Args:
+        examples: the rows.
+        screen: of them, where there is one.
+    """
+    screen = screen or Screen(examples)
     findings = []
-    for example in examples:
+    for example in screen.examples(screen.with_pattern(_SIGNS) | screen.beyond_ascii):
         seen: set[str] = set()
         for place, text in texts(example):
             for kind, what, start, end in look(text):

@@ -10,6 +10,7 @@ the two cannot be told apart (paraphrases, small talk), nothing is said.
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import log
 from typing import Final
 
@@ -35,9 +36,91 @@ _TOLD = (
 )
 
 
-def find(examples: Sequence[Example]) -> list[Finding]:
-    """swapped_fields and answer_in_prompt warnings."""
-    return [*_swapped(examples), *_answers_in_prompts(examples)]
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What prompts and answers of a set look like."""
+
+    counts: tuple[Counter[str], Counter[str]]
+    """In how many prompts, and in how many answers, each feature stands."""
+    weights: Mapping[str, float]
+    """Log likelihood ratio of prompt to answer, of every feature that was counted."""
+    step: int
+    """Every so many of the set's conversations were counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What some rows show by themselves."""
+
+    told_apart: int
+    """Rows whose prompt looks more like a prompt than their answer does."""
+    swapped: Sequence[int]
+    """Rows that look swapped, by their place among these."""
+    given_away: Sequence[tuple[int, bool, str]]
+    """(place, whether the answer is announced, evidence) of rows whose prompt holds the answer."""
+
+
+def find(
+    examples: Sequence[Example],
+    sides: Sides | None = None,
+    seen: Sequence[tuple[int, Seen]] | None = None,
+) -> list[Finding]:
+    """swapped_fields and answer_in_prompt warnings.
+
+    Args:
+        examples: all rows.
+        sides: ``sides_of`` them, where that was done before.
+        seen: ``look`` at parts of them, each with the place where it begins, where that was done.
+    """
+    if seen is None:
+        sides = sides_of(examples)
+        seen = [(0, look(examples, sides, 0))]
+    return [*_swapped(examples, sides, seen), *_answers_in_prompts(examples, seen)]
+
+
+def sides_of(examples: Sequence[Example]) -> Sides | None:
+    """What tells the prompts of a set from its answers; None for few conversations, or texts."""
+    chats = [example for example in examples if example.messages]
+    if len(chats) < _MIN_ROWS or len(chats) < len(examples):
+        return None
+    step = max(1, len(chats) // _MOST_COUNTED)
+    counts: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
+    for example in chats[::step]:
+        for side, text in zip(counts, _pair(example), strict=True):
+            side.update(_features(text))
+    weights = {
+        feature: log((counts[0][feature] + 0.5) / (counts[1][feature] + 0.5))
+        for feature in (counts[0] | counts[1])
+    }
+    return Sides(counts, weights, step)
+
+
+def look(examples: Sequence[Example], sides: Sides | None, start: int) -> Seen:
+    """What each row shows by itself: the part that may be done chunk by chunk.
+
+    Args:
+        examples: some rows of a set.
+        sides: of the whole set.
+        start: the place of the first of them in the set.
+    """
+    told_apart = 0
+    swapped: list[int] = []
+    given_away: list[tuple[int, bool, str]] = []
+    for place, example in enumerate(examples):
+        hit = _given_away(example)
+        if hit is not None:
+            given_away.append((place, *hit))
+        if sides is None:
+            continue
+        counted = (start + place) % sides.step == 0
+        asked, answer = _pair(example)
+        given = _looks_like_prompt(_features(asked), sides, 0 if counted else None)
+        answered = _looks_like_prompt(_features(answer), sides, 1 if counted else None)
+        told_apart += given > answered
+        looks_swapped = given < -_MARGIN and answered > _MARGIN
+        if looks_swapped and all(_known(text, sides.counts) for text in (asked, answer)):
+            swapped.append(place)
+    return Seen(told_apart, swapped, given_away)
 
 
 def _pair(example: Example) -> tuple[str, str]:
@@ -59,35 +142,13 @@ def _features(text: str) -> list[str]:
     ]
 
 
-def _swapped(examples: Sequence[Example]) -> list[Finding]:
-    chats = [example for example in examples if example.messages]
-    if len(chats) < _MIN_ROWS:
+def _swapped(
+    examples: Sequence[Example], sides: Sides | None, seen: Sequence[tuple[int, Seen]]
+) -> list[Finding]:
+    told_apart = sum(one.told_apart for _, one in seen)
+    if sides is None or told_apart < _TELLABLE * len(examples):
         return []
-    pairs = [tuple(map(_features, _pair(example))) for example in chats]
-    step = max(1, len(pairs) // _MOST_COUNTED)
-    counts: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
-    for pair in pairs[::step]:
-        for side in (0, 1):
-            counts[side].update(pair[side])
-    weights = {
-        feature: log((count + 0.5) / (counts[1][feature] + 0.5))
-        for feature, count in counts[0].items()
-        if count + counts[1][feature] >= _USUAL
-    } | {
-        feature: log((counts[0][feature] + 0.5) / (count + 0.5))
-        for feature, count in counts[1].items()
-        if count + counts[0][feature] >= _USUAL
-    }
-    scores = [
-        tuple(
-            _looks_like_prompt(features, weights, counts, side if number % step == 0 else None)
-            for side, features in enumerate(pair)
-        )
-        for number, pair in enumerate(pairs)
-    ]
-    told_apart = sum(given > answered for given, answered in scores)
-    if told_apart < _TELLABLE * len(scores):
-        return []
+    chats = [examples[start + place] for start, one in seen for place in one.swapped]
     return [
         example.finding(
             "swapped_fields",
@@ -96,10 +157,7 @@ def _swapped(examples: Sequence[Example]) -> list[Finding]:
             f" {shown(_pair(example)[1], 0, 60)}",
             "swap them, or leave the row out",
         )
-        for example, (given, answered) in zip(chats, scores, strict=True)
-        if given < -_MARGIN
-        and answered > _MARGIN
-        and all(_known(text, counts) for text in _pair(example))
+        for example in chats
     ]
 
 
@@ -110,47 +168,47 @@ def _known(text: str, counts: tuple[Counter[str], Counter[str]]) -> bool:
     return known >= 0.5 * len(words)
 
 
-def _looks_like_prompt(
-    features: Sequence[str],
-    weights: Mapping[str, float],
-    counts: tuple[Counter[str], Counter[str]],
-    own: int | None,
-) -> float:
+def _looks_like_prompt(features: Sequence[str], sides: Sides, own: int | None) -> float:
     """Log likelihood ratio of prompt to answer, this row's own counts taken out."""
+    weights = sides.weights
+    if own is None:
+        return sum([weights.get(feature, 0.0) for feature in features])
     score = 0.0
+    prompts, answers = sides.counts
     for feature in features:
-        weight = weights.get(feature)
-        if weight is not None:
-            score += weight  # one row more or less does not change what is usual
-            continue
-        given = counts[0][feature] - (own == 0)
-        answered = counts[1][feature] - (own == 1)
-        score += log((given + 0.5) / (answered + 0.5))
+        given, answered = prompts.get(feature, 0), answers.get(feature, 0)
+        if given + answered >= _USUAL:
+            score += weights[feature]  # one row more or less does not change what is usual
+        else:
+            score += log((given - (own == 0) + 0.5) / (answered - (own == 1) + 0.5))
     return score
 
 
-def _answers_in_prompts(examples: Sequence[Example]) -> list[Finding]:
-    found: list[tuple[Example, bool, str]] = []
-    for example in examples:
-        if example.text is not None:
-            told = example.target is not None and _is_told(example.text, example.target)
-            if told:
-                found.append(
-                    (example, True, f"the text says its label: {shown(example.text, 0, 60)}")
-                )
-            continue
-        asked = "\n".join(turn.content for turn in example.messages[:-1] if turn.role == "user")
-        answer = example.messages[-1].content.strip()
-        if not answer or not asked:
-            continue
-        if _contains(asked, answer):
-            found.append(
-                (example, False, f"the prompt holds the whole answer: {shown(answer, 0, 60)}")
-            )
-        elif _is_told(asked, answer):
-            found.append(
-                (example, True, f"the prompt ends with its answer: {shown(answer, 0, 60)}")
-            )
+def _given_away(example: Example) -> tuple[bool, str] | None:
+    """(whether the answer is announced, evidence) where what is given holds it."""
+    if example.text is not None:
+        if example.target is None or not _is_told(example.text, example.target):
+            return None
+        return True, f"the text says its label: {shown(example.text, 0, 60)}"
+    asked = "\n".join(turn.content for turn in example.messages[:-1] if turn.role == "user")
+    answer = example.messages[-1].content.strip()
+    if not answer or not asked:
+        return None
+    if _contains(asked, answer):
+        return False, f"the prompt holds the whole answer: {shown(answer, 0, 60)}"
+    if _is_told(asked, answer):
+        return True, f"the prompt ends with its answer: {shown(answer, 0, 60)}"
+    return None
+
+
+def _answers_in_prompts(
+    examples: Sequence[Example], seen: Sequence[tuple[int, Seen]]
+) -> list[Finding]:
+    found = [
+        (examples[start + place], told, evidence)
+        for start, one in seen
+        for place, told, evidence in one.given_away
+    ]
     contained = sum(not told for _, told, _ in found)
     extractive = contained > max(_EXTRACTIVE * len(examples), 5)
     return [

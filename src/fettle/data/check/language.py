@@ -10,11 +10,9 @@ model.
 import re
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
 from typing import Final
 
-from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
+from fettle.data.check.identify import classify
 from fettle.data.check.places import shown
 from fettle.records.rows import Example, Finding
 
@@ -76,14 +74,18 @@ _NAMED = re.compile(
 
 
 Guess = tuple[str, int] | None
+# Nearly all texts of a set are one of a few, which are shared: a million take no room.
+_ENGLISH_ENOUGH: Final = ("en", _JUDGED_LETTERS)
 
 
 def rows(examples: Sequence[Example]) -> list[tuple[Guess, Guess]]:
     """The languages of each row's sides, in order: the part that may be done chunk by chunk."""
-    return [
-        (guess(given) if len(given) >= _MIN_PROMPT or not answered else None, guess(answered))
-        for given, answered in map(_sides, examples)
-    ]
+    texts = []
+    for given, answered in map(_sides, examples):
+        texts += [given if len(given) >= _MIN_PROMPT or not answered else "", answered]
+    found = guesses(texts)
+    pairs: dict[tuple[Guess, Guess], tuple[Guess, Guess]] = {}
+    return [pairs.setdefault(pair, pair) for pair in zip(found[::2], found[1::2], strict=True)]
 
 
 def find(
@@ -95,12 +97,12 @@ def find(
         examples: all rows.
         seen: ``rows`` of them, where that was done before.
     """
-    guesses = rows(examples) if seen is None else seen
-    mains = [_mains(guesses, side) for side in (0, 1)]
-    same = _answers_follow(guesses)
+    seen = rows(examples) if seen is None else seen
+    mains = [_mains(seen, side) for side in (0, 1)]
+    same = _answers_follow(seen)
     findings = []
-    for example, found in zip(examples, guesses, strict=True):
-        if found == (None, None):
+    for example, found in zip(examples, seen, strict=True):
+        if _is_usual(found, mains):
             continue
         finding = _judged(example, _sides(example), found, mains, same)
         if finding is not None:
@@ -108,26 +110,36 @@ def find(
     return findings
 
 
-def guess(text: str) -> Guess:
-    """The language of a text and its number of letters; None where that cannot be said.
+def guesses(texts: Sequence[str]) -> list[Guess]:
+    """The language of each text and its letters, 40 at most; None where that cannot be said.
 
     Args:
-        text: any text. Code, addresses and numbers in it do not count.
+        texts: any texts. Code, addresses and numbers in them do not count.
     """
-    if len(text) < _MIN_LETTERS // 3:
-        return None
-    head = text[: 2 * _FIRST]
-    if head.isascii() and _is_english(head):
-        return "en", len(head)
-    plain = _NOT_WORDS.sub(" ", text[:_MOST])
-    plain = " ".join(plain.split())
-    letters = _num_letters(plain[: 3 * _FIRST])
-    if letters < _MIN_LETTERS:
-        return None
-    language, sure = _identifier().classify(plain[:_FIRST])
-    if sure < _SURE and len(plain) > _FIRST:
-        language, sure = _identifier().classify(plain)
-    return (str(language), letters) if sure >= _SURE and language not in ("zxx", "und") else None
+    found: list[Guess] = [None] * len(texts)
+    known: dict[str, tuple[str, int]] = {}
+    unsure: list[tuple[int, str, int]] = []
+    for at, text in enumerate(texts):
+        if len(text) < _MIN_LETTERS // 3:
+            continue
+        head = text[: 2 * _FIRST]
+        if head.isascii() and (_is_english(head[:_FIRST]) or _is_english(head)):
+            found[at] = _ENGLISH_ENOUGH if len(head) >= _JUDGED_LETTERS else ("en", len(head))
+            continue
+        plain = " ".join(_NOT_WORDS.sub(" ", text[:_MOST]).split())
+        letters = _num_letters(plain[: 3 * _FIRST])
+        if letters >= _MIN_LETTERS:
+            unsure.append((at, plain, letters))
+    # The beginnings first; whole texts only where those do not settle it.
+    first = classify([plain[:_FIRST] for _, plain, _ in unsure]) if unsure else []
+    again = [n for n, (_, plain, _) in enumerate(unsure)
+             if first[n][1] < _SURE and len(plain) > _FIRST]  # fmt: skip
+    for number, better in zip(again, classify([unsure[n][1] for n in again]), strict=True):
+        first[number] = better
+    for (at, _, letters), (language, sure) in zip(unsure, first, strict=True):
+        if sure >= _SURE and language not in ("zxx", "und"):
+            found[at] = known.setdefault(language, (language, min(letters, _JUDGED_LETTERS)))
+    return found
 
 
 def _num_letters(text: str) -> int:
@@ -145,12 +157,6 @@ def _is_english(text: str) -> bool:
     """Whether four different common words stand in it, one of which no other language has."""
     common = _ENGLISH.intersection(text.lower().split())
     return len(common) >= 3 and len(common) + len(_ONLY_ENGLISH & common) >= 5
-
-
-@cache
-def _identifier() -> LanguageIdentifier:
-    # The model takes a third of a second to load: only sets that need it pay for it.
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
 def _sides(example: Example) -> tuple[str, str]:
@@ -174,6 +180,18 @@ def _answers_follow(guesses: Sequence[tuple[Guess, Guess]]) -> bool:
     """Whether answers are in the language of their prompts."""
     both = [(a[0], b[0]) for a, b in guesses if a is not None and b is not None]
     return len(both) >= _FEW and sum(a == b for a, b in both) >= 0.9 * len(both)
+
+
+def _is_usual(found: tuple[Guess, Guess], mains: Sequence[frozenset[str]]) -> bool:
+    """Whether nothing is to be said: what is known of both sides is one language of the set's."""
+    given, answered = found
+    if given is None and answered is None:
+        return True
+    if given is not None and (given[0] not in mains[0]):
+        return False
+    if answered is not None and (answered[0] not in mains[1]):
+        return False
+    return given is None or answered is None or given[0] == answered[0]
 
 
 def _judged(

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 from fettle.data.check.places import texts
+from fettle.data.check.screen import Screen
 from fettle.records.rows import Example, Finding
 
 _URL = re.compile(r"(?:https?|ftp)://\w|\bwww\.\w")
@@ -21,11 +22,20 @@ _ENTITY = re.compile(
     r"&(?:#\d{2,6}|#[xX][0-9a-fA-F]{2,5}|amp|lt|gt|quot|apos|nbsp|mdash|ndash|hellip|[lr][sd]quo|copy"
     r"|euro|pound|bull|middot|times|deg|eacute|uuml|ouml|auml|szlig);"
 )
+_SIGNS = ("://", "www.", "<", "&")
+"""One of these stands in every text that a pattern finds."""
 
 
-def find(examples: Sequence[Example]) -> list[Finding]:
-    """One html_or_url note for each row that holds an address, a tag or an entity."""
-    return [finding for example in examples if (finding := look(example)) is not None]
+def find(examples: Sequence[Example], screen: Screen | None = None) -> list[Finding]:
+    """One html_or_url note for each row that holds an address, a tag or an entity.
+
+    Args:
+        examples: the rows.
+        screen: of them, where there is one.
+    """
+    screen = screen or Screen(examples)
+    maybe = screen.examples(screen.with_words(_SIGNS))
+    return [finding for example in maybe if (finding := look(example)) is not None]
 
 
 def look(example: Example) -> Finding | None:

@@ -8,15 +8,23 @@ from collections import Counter
 from collections.abc import Sequence
 
 from fettle.data.check.places import texts
-from fettle.data.sensitive import WORDS, find_personal, redact
+from fettle.data.check.screen import Screen
+from fettle.data.sensitive import PERSONAL_SIGNS, WORDS, find_personal, redact
 from fettle.records.rows import Example, Finding
 
 _AROUND = 30
 
 
-def find(examples: Sequence[Example]) -> list[Finding]:
-    """One personal_data warning for each row that holds any."""
-    return [finding for example in examples if (finding := look(example)) is not None]
+def find(examples: Sequence[Example], screen: Screen | None = None) -> list[Finding]:
+    """One personal_data warning for each row that holds any.
+
+    Args:
+        examples: the rows.
+        screen: of them, where there is one.
+    """
+    screen = screen or Screen(examples)
+    maybe = screen.examples(screen.with_pattern(PERSONAL_SIGNS))
+    return [finding for example in maybe if (finding := look(example)) is not None]
 
 
 def look(example: Example) -> Finding | None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from fettle.data.check.places import texts, without_code
+from fettle.data.check.screen import Screen
 from fettle.records.rows import Example, Finding, Severity
 
 _ANYWHERE: Final = frozenset(
@@ -80,6 +81,12 @@ _NOTE = re.compile(
 _IN_CODE = re.compile(
     r"\bf[\"']|print\(|\.format\(|printf|console\.log|template|jinja|mustache|=>", re.I
 )
+_LONGEST_WORDS = max(map(len, _ANYWHERE | _AS_ANSWER))
+# How else a field begins that is one: with a sign, or the letters of _REPEATED and _LOREM.
+_BEGINNINGS = ("x", "asdf", "qwer", "jkl", "blah", "test", "lorem", "dolor", "consec", "tempor",
+               "labore")  # fmt: skip
+_LONGEST_WHOLE = 80
+"""Characters of a field that may be nothing but a placeholder."""
 _MEANT = 0.1
 """Share of rows beyond which a placeholder is taken as meant."""
 
@@ -87,9 +94,20 @@ _MEANT = 0.1
 Seen = tuple[bool, str, str] | None
 
 
-def rows(examples: Sequence[Example]) -> list[Seen]:
-    """What each row shows by itself, in order: the part that may be done chunk by chunk."""
-    return [look(example) for example in examples]
+def rows(examples: Sequence[Example], screen: Screen | None = None) -> list[Seen]:
+    """What each row shows by itself, in order: the part that may be done chunk by chunk.
+
+    Args:
+        examples: the rows.
+        screen: of them, where there is one.
+    """
+    screen = screen or Screen(examples)
+    seen: list[Seen] = [None] * len(examples)
+    may_have_hole = set(screen.rows(screen.with_words(_SIGNS)))
+    short = screen.rows(screen.shorter_than(_LONGEST_WHOLE + 1))
+    for row in may_have_hole.union(short):
+        seen[row] = look(examples[row], row in may_have_hole)
+    return seen
 
 
 def find(examples: Sequence[Example], seen: Sequence[Seen] | None = None) -> list[Finding]:
@@ -122,17 +140,22 @@ def find(examples: Sequence[Example], seen: Sequence[Seen] | None = None) -> lis
     return findings
 
 
-def look(example: Example) -> Seen:
-    """(whether a whole field is a placeholder, evidence, the value in lower case)."""
+def look(example: Example, may_have_hole: bool = True) -> Seen:
+    """(whether a whole field is a placeholder, evidence, the value in lower case).
+
+    Args:
+        example: the row.
+        may_have_hole: False where no text of the row holds a sign of a hole.
+    """
     hole: tuple[bool, str, str] | None = None
     for place, text in texts(example):
         if place.endswith("(tool)") or "system" in place:
             continue
         is_answer = "answer" in place or "assistant" in place
-        if len(text) <= 80 and _is_whole(text.strip(), is_answer):
+        if len(text) <= _LONGEST_WHOLE and _is_whole(text.strip(), is_answer):
             value = text.strip()
             return True, f"{place} is only {value!r}", value.casefold()
-        if hole is None and (span := _hole(text)) is not None:
+        if may_have_hole and hole is None and (span := _hole(text)) is not None:
             hole = False, f"a hole in {place}: {span[:60]!r}", span
     return hole
 
@@ -142,6 +165,8 @@ def _is_whole(text: str, is_answer: bool) -> bool:
         return False
     plain = text.casefold().strip(" \t\n\"'“”.!:;*_-")
     bare = plain.strip("[]<>(){}#!").strip()
+    if len(bare) > _LONGEST_WORDS and text[0].isalnum() and not plain.startswith(_BEGINNINGS):
+        return False
     if plain in _ANYWHERE or (bare in _ANYWHERE and bare != "ref") or plain in ("#ref", "#ref!"):
         return plain not in ("missing", "ref", "value") or is_answer
     if is_answer and (plain in _AS_ANSWER or bare in _AS_ANSWER) and text not in ("Na", "NaCl"):
@@ -186,3 +211,5 @@ def _hole(text: str) -> str | None:
 
 _NOTE_WORDS = ("TODO", "FIXME", "TBD", "XXX", "orem ipsum", "OREM IPSUM", "olor sit", "OLOR SIT",
                "onsectetur", "incididunt", "labore et", "citation")  # fmt: skip
+_SIGNS = ("{", "[", "<", "%", *_NOTE_WORDS)
+"""One of these stands in every text with a hole."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from fettle.data.check.places import shown, texts
+from fettle.data.check.screen import Screen
 from fettle.records.rows import Example, Finding
 
 _WHICH = (
@@ -101,11 +102,19 @@ _SOURCES: Final[tuple[tuple[tuple[str, ...], str], ...]] = (
      r"|忽略(?:之前|以上|上面|前面|所有)[^。\n]{0,8}(?:指令|指示|提示)"),
 )  # fmt: skip
 _PATTERNS: Final = tuple((words, re.compile(p, re.IGNORECASE)) for words, p in _SOURCES)
+_SIGNS: Final = tuple(dict.fromkeys(word for words, _ in _SOURCES for word in words))
 
 
-def find(examples: Sequence[Example]) -> list[Finding]:
-    """One prompt_injection warning for each row that speaks to the model."""
-    return [finding for example in examples if (finding := look(example)) is not None]
+def find(examples: Sequence[Example], screen: Screen | None = None) -> list[Finding]:
+    """One prompt_injection warning for each row that speaks to the model.
+
+    Args:
+        examples: the rows.
+        screen: of them, where there is one.
+    """
+    screen = screen or Screen(examples)
+    maybe = screen.examples(screen.with_words(_SIGNS, any_case=True))
+    return [finding for example in maybe if (finding := look(example)) is not None]
 
 
 def look(example: Example) -> Finding | None:

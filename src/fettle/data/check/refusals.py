@@ -41,8 +41,7 @@ _PATTERNS: Final = (
     r"как (?:языковая модель|искусственный интеллект)",
 )
 _REFUSAL = re.compile("|".join(f"(?:{pattern})" for pattern in _PATTERNS), re.IGNORECASE)
-# One of these stands in every text that a pattern finds; most texts have none.
-_WORDS: Final = (
+WORDS: Final = (
     "language model", "an ai", "i can't", "i can’t", "i cannot", "unable", "cutoff", "cut-off",
     "openai", "decline", "sprachmodell", "als ki", "künstliche", "modèle de langage", "en tant",
     "modelo de l", "作为", "artificial", "regenerate", "not able", "i don't have", "i do not have",
@@ -51,6 +50,7 @@ _WORDS: Final = (
     "goes against", "machine learning", "my knowledge", "my training", "i will not", "i'm a",
     "i’m a", "i am a", "sorry to",
 )  # fmt: skip
+"""In lower case, one of these stands in every text that refuses; most texts have none."""
 _BEGINNING: Final = 300
 
 
@@ -58,7 +58,7 @@ def refuses(text: str) -> tuple[int, int] | None:
     """Where an answer refuses, or speaks as a model about itself; only its beginning counts."""
     start = text[:_BEGINNING]
     lower = start.lower()
-    if not any(word in lower for word in _WORDS):
+    if not any(word in lower for word in WORDS):
         return None
     hit = _REFUSAL.search(start)
     return hit.span() if hit is not None else None

@@ -7,13 +7,22 @@ from collections import Counter
 from collections.abc import Sequence
 
 from fettle.data.check.places import texts
-from fettle.data.sensitive import find_secrets
+from fettle.data.check.screen import Screen
+from fettle.data.sensitive import SECRET_NAMES, SECRET_SIGNS, find_secrets
 from fettle.records.rows import Example, Finding
 
 
-def find(examples: Sequence[Example]) -> list[Finding]:
-    """One secret warning for each row that holds any."""
-    return [finding for example in examples if (finding := look(example)) is not None]
+def find(examples: Sequence[Example], screen: Screen | None = None) -> list[Finding]:
+    """One secret warning for each row that holds any.
+
+    Args:
+        examples: the rows.
+        screen: of them, where there is one.
+    """
+    screen = screen or Screen(examples)
+    signs = screen.with_pattern(SECRET_SIGNS) | screen.with_words(SECRET_NAMES, any_case=True)
+    maybe = screen.examples(signs)
+    return [finding for example in maybe if (finding := look(example)) is not None]
 
 
 def look(example: Example) -> Finding | None:

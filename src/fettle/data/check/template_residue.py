@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from fettle.data.check.places import shown, texts, without_code
+from fettle.data.check.screen import Screen
 from fettle.records.rows import Example, Finding
 
 _CONTROL = re.compile(
@@ -55,17 +56,33 @@ _JINJA = re.compile(
 )
 _BYTES = re.compile(r"(?:Ġ\w+\S*\s?){2}|Ċ|(?:▁\w+){3}")
 _QUOTES = "\"'“”‘’«»"
+_SIGNS: Final = (*_MAYBE, "<s>", "</s>", "{%", "{{", "##", "Ġ", "Ċ", "▁", "Below is an instruction",
+                 "A chat between a curious")  # fmt: skip
+_SPEAKERS: Final = (
+    r"\n[ \t]*(?:\*\*)?(?:Human|User|USER|HUMAN)"
+    r"|^(?:\*\*)?(?:Assistant|ASSISTANT|AI|Bot|BOT|GPT|ChatGPT)(?:\*\*)? ?:"
+)
+"""One of these stands in every text in which something is found."""
 
 
-def find(examples: Sequence[Example], added_tokens: Sequence[str] = ()) -> list[Finding]:
+def find(
+    examples: Sequence[Example],
+    added_tokens: Sequence[str] = (),
+    screen: Screen | None = None,
+) -> list[Finding]:
     """One template_residue warning for each row with residue.
 
     Args:
         examples: the rows.
         added_tokens: control tokens of the base, beyond those that every chat format knows.
+        screen: of the rows, where there is one.
     """
-    ours = _pattern_of(added_tokens)
-    return [finding for example in examples if (finding := look(example, ours)) is not None]
+    screen = screen or Screen(examples)
+    marked = _marked(added_tokens)
+    signs = screen.with_words((*_SIGNS, *marked)) | screen.with_pattern(_SPEAKERS)
+    ours = re.compile("|".join(map(re.escape, marked))) if marked else None
+    maybe = screen.examples(signs)
+    return [finding for example in maybe if (finding := look(example, ours)) is not None]
 
 
 def look(example: Example, ours: re.Pattern[str] | None = None) -> Finding | None:
@@ -79,11 +96,10 @@ def look(example: Example, ours: re.Pattern[str] | None = None) -> Finding | Non
     return None
 
 
-def _pattern_of(tokens: Sequence[str]) -> re.Pattern[str] | None:
+def _marked(tokens: Sequence[str]) -> list[str]:
     # Words and signs that occur in any text (an added "." or "hello") are no sign of a template.
     marked = [token for token in tokens if len(token) > 2 and not token.strip("<>[]|/").isspace()]
-    marked = [token for token in marked if token[0] in "<[" and token[-1] in ">]"]
-    return re.compile("|".join(map(re.escape, marked))) if marked else None
+    return [token for token in marked if token[0] in "<[" and token[-1] in ">]"]
 
 
 def _residue(text: str, ours: re.Pattern[str] | None) -> tuple[str, int, int, str] | None:

@@ -55,8 +55,8 @@ SYSTEM = ("system", "system_prompt")
 CONTEXT = ("context", "passage", "background")
 SPLIT = ("split", "set", "subset", "partition", "fold", "portion")
 GROUP = ("conversation_id", "conversationid", "dialogue_id", "dialog_id", "session_id", "user_id",
-         "userid", "customer_id", "thread_id", "document_id", "doc_id", "patient_id", "author_id",
-         "account_id", "group")  # fmt: skip
+         "userid", "customer_id", "customer", "client_id", "client", "thread_id", "document_id",
+         "doc_id", "patient_id", "author_id", "account_id", "group")  # fmt: skip
 _OTHER = ("id", "uid", "name", "url", "date", "time", "timestamp", "index", "score", "context",
           "role", "language", "lang", "user_name", "author", "count", "number")  # fmt: skip
 _KNOWN = frozenset(

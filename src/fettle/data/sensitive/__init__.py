@@ -7,11 +7,15 @@ report, a log) calls ``redact`` on the whole text first and cuts it afterwards: 
 is no address to a pattern.
 """
 
+from fettle.data.sensitive.personal import SIGNS as PERSONAL_SIGNS
 from fettle.data.sensitive.personal import WORDS, find_personal
+from fettle.data.sensitive.secrets import NAMES as SECRET_NAMES
+from fettle.data.sensitive.secrets import SIGNS as SECRET_SIGNS
 from fettle.data.sensitive.secrets import find_secrets
 from fettle.data.sensitive.spans import Span, first_of_overlapping
 
-__all__ = ["WORDS", "Span", "find_personal", "find_secrets", "mask", "redact"]
+__all__ = ["PERSONAL_SIGNS", "SECRET_NAMES", "SECRET_SIGNS", "WORDS", "Span", "find_personal",
+           "find_secrets", "mask", "redact"]  # fmt: skip
 
 _MAX_PASSES = 8
 

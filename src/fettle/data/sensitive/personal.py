@@ -143,6 +143,15 @@ _BIRTH = re.compile(
 _BIRTH_WORDS = ("birth", "Birth", "BIRTH", "DOB", "dob", "D.O.B", "d.o.b", "orn on", "Geburtsdatum",
                 "naissance")  # fmt: skip
 
+SIGNS: Final = (
+    r"@| dot |[\[(]dot[\])]|:[0-9A-Fa-f]{0,4}:"
+    r"|\d(?:[ .()/+-]{0,2}\d){6}|\d\.\d{1,3}\.\d"
+    r"|[0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}[:-]"
+    r"|birth|Birth|BIRTH|DOB|dob|D\.O\.B|d\.o\.b|orn on|Geburtsdatum|naissance"
+    r"|iscale|FISCALE|C\.F\."
+)
+"""One of these stands in every text in which something is found."""
+
 
 def find_personal(text: str) -> list[Span]:
     """Personal data in a text.

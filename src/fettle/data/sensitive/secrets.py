@@ -57,8 +57,10 @@ _COMPILED: Final = tuple((hint, name, re.compile(pattern)) for hint, name, patte
 _ONE_CASE = frozenset(("AWS access key",))
 
 _SHORTEST: Final = 16
-_NAMES = ("passw", "passphrase", "pwd", "secret", "token", "api", "access", "auth", "credential",
-          "passcode")  # fmt: skip
+SIGNS: Final = r"\S{16}|-----BEGIN"
+"""What a format finds holds one of these; a password has one of ``NAMES`` in its text."""
+NAMES: Final = ("passw", "passphrase", "pwd", "secret", "token", "api", "access", "auth",
+                "credential", "passcode")  # fmt: skip
 _NAMED = re.compile(
     r"(?:password|passwd|passphrase|passcode|pwd|secret|token|api[ _-]?key|access[ _-]?key"
     r"|auth[_-]?key"
@@ -94,7 +96,7 @@ def find_secrets(text: str) -> list[Span]:
                 Span(*hit.span(), name) for hit in pattern.finditer(text) if _is_drawn(hit[0], name)
             )
     lower = text.lower()
-    if any(name in lower for name in _NAMES):
+    if any(name in lower for name in NAMES):
         for hit in _NAMED.finditer(text):
             if _is_password(hit[3], hit[1], bool(hit[2])):
                 found.append(Span(hit.start(3), hit.start(3) + len(_trimmed(hit[3])), "password"))
