@@ -33,7 +33,7 @@ sys.path[:0] = [str(BENCH.parent)]
 from bench.compare.cells import ALPHA, MODELS, RANK, SMALL, TARGETS  # noqa: E402
 from bench.compare.machine import between, cpu_times, facts  # noqa: E402
 
-from fettle.models.forward import autocast, token_losses, unwrapped  # noqa: E402
+from fettle.models.forward import autocast, token_loss_sum, unwrapped  # noqa: E402
 from fettle.models.lora_layer import use_fused_layers  # noqa: E402
 from fettle.models.packed import use_padding_free  # noqa: E402
 from fettle.records.tokens import Batch, TokenizedExample  # noqa: E402
@@ -124,8 +124,8 @@ def step_pass(model: PeftModel, batch: Batch, dtype: str) -> None:
     """Forward and backward of one micro-batch, as the loop runs it."""
     model.zero_grad(set_to_none=True)
     with autocast(dtype):
-        sums_B, weights_B = token_losses(model, batch, 0)
-    (sums_B.sum() / weights_B.sum()).backward()
+        loss = token_loss_sum(model, batch, 0)
+    (loss / batch.target_weight).backward()
 
 
 def step_times(

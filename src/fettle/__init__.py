@@ -11,7 +11,7 @@ from fettle.version import __version__
 
 _PACKAGES = ("chat", "evaluate", "report")
 """Packages that are named like a verb; they can be called (see fettle.verbs)."""
-_VERBS = ("check", "compare", "doctor", "plan", "predict", "restore", "resume", "run")
+_VERBS = ("check", "compare", "doctor", "plan", "predict", "restore", "resume", "run", "selftest")
 __all__ = ["__version__", "chat", "evaluate", "report", *_VERBS]
 
 

@@ -16,7 +16,7 @@ from fettle.chat.tokenizer import Tokenizer
 from fettle.errors import Interrupted
 from fettle.models import adapters
 from fettle.models.adapters import apply_lora
-from fettle.models.forward import autocast, token_losses
+from fettle.models.forward import autocast, token_loss_sum, token_losses
 from fettle.models.inspect_base import inspect_base
 from fettle.models.load import load_for_task
 from fettle.models.lora_layer import FusedLoraLinear
@@ -69,9 +69,12 @@ def gradients(model: PeftModel, dtype: str, packed: bool) -> dict[str, torch.Ten
     """Of one micro-batch with rows of unequal lengths, and its losses."""
     if packed:
         assert use_padding_free(model.get_base_model())
+    batch = Batch(tuple(chat_rows(6)))
     with autocast(dtype):
-        sums_B, _ = token_losses(model, Batch(tuple(chat_rows(6))), PAD)
-    sums_B.sum().backward()
+        with torch.no_grad():
+            sums_B, _ = token_losses(model, batch, PAD)
+        loss = token_loss_sum(model, batch, PAD)
+    loss.backward()
     found = {"losses": sums_B.detach()}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:

@@ -9,6 +9,7 @@ from tests.tiny import tiny_rows, tiny_tokenizer
 from fettle.chat.preview import MAX_SHOWN, mark_trained, preview_chat
 from fettle.chat.render import ChatTemplate, Rendered
 from fettle.chat.tokenizer import Tokenizer
+from fettle.data.sensitive import redact
 from fettle.records.rows import Message
 
 
@@ -56,3 +57,16 @@ def test_a_long_part_is_shortened_and_says_so(template):
     shown = mark_trained(template.render_training(messages))
     assert len(shown) < MAX_SHOWN + 200
     assert "characters) …" in shown
+
+
+def test_what_may_not_be_shown_is_taken_out_before_a_part_is_shortened(template):
+    # The cut would fall into the address, and half of it would not be known as one.
+    text = "x" * (MAX_SHOWN // 2 - 30) + " ann.lee@example.com " + "y" * 2 * MAX_SHOWN
+    messages = [Message("user", text), Message("assistant", "to bob@example.com")]
+    rendered = template.render_training(messages)
+    shown = mark_trained(rendered, redact=redact)
+    assert "characters) …" in shown
+    assert "ann" not in shown
+    assert "bob" not in shown
+    assert shown.count("[EMAIL]") == 2
+    assert "ann.lee" in mark_trained(rendered)

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -195,3 +196,66 @@ def test_repeated_prompts_and_answers() -> None:
         ("3", "duplicate_prompt", ("1",)),
         ("4", "duplicate_answer", ("1",)),
     ]
+
+
+def test_a_given_holdout_is_held_against_the_rows_of_an_earlier_run(texts: list[str]) -> None:
+    random = Random(14)
+    sides: list[Split] = ["train", "validation", "holdout"]
+    pins = {f"old {i}": sides[i % 3] for i in range(9)}
+    earlier = [row(texts[i], row_id=f"old {i}") for i in range(9)]
+    held = [row(edited(texts[i], random, 1), row_id=f"h{i}") for i in range(9)]
+    held.append(row(sentence(random, 30), row_id="clean"))
+    section = DataSection(path=["data"])
+    found, findings = split(
+        [row(text) for text in texts[20:]], held, section, 0, "classify", pins, earlier=earlier
+    )
+    leaked = {f.row_id: f for f in findings if f.kind == "split_leak_near"}
+    assert {name: f.related for name, f in leaked.items()} == {
+        f"h{i}": (f"old {i}",) for i in range(9) if i % 3 < 2
+    }
+    assert "of an earlier run" in leaked["h0"].evidence
+    assert leaks.with_train_twin(found, findings) == leaked.keys()
+    assert len(found) == 110
+
+
+def test_findings_do_not_depend_on_the_order_of_rows(texts: list[str]) -> None:
+    random = Random(15)
+    rows = [row(text) for text in texts]
+    # Three rows of one input and other labels, like one other row: one of them is named.
+    for i in range(6):
+        copy = edited(texts[i], random, 1)
+        rows += [replace(row(copy, row_id=f"{name}{i}"), target=name) for name in "bcd"]
+
+    def told(rows: list[Example]) -> set[tuple[str, str, str, tuple[str, ...]]]:
+        return {(f.row_id, f.kind, f.evidence, f.related) for f in run(rows)[1]}
+
+    assert told(rows) == told(rows[::-1])
+
+
+@pytest.mark.parametrize("num", [90, 160])
+def test_documents_that_are_parted_are_told_of(texts: list[str], num: int) -> None:
+    random = Random(16)
+    document = sentence(random, 80)
+    about = [row(f"{document} {sentence(random, 9)}?", row_id=f"q{i}") for i in range(num)]
+    placed, findings = run([*about, *(row(sentence(random, 30)) for _ in range(400))])
+    sides = Counter(placed[e.row_id].split for e in about)
+    told = [f for f in findings if f.kind == "split_leak_near"]
+    if len(sides) == 1:
+        assert not told
+        return
+    assert len(told) == 1
+    assert f"train {sides['train']}, validation {sides['validation']}" in told[0].evidence
+    # An instruction in front of nearly every row is none.
+    rows = [row(f"{document} {sentence(random, 30)}", row_id=f"i{i}") for i in range(300)]
+    assert kinds(run(rows)[1])["split_leak_near"] == 0
+
+
+def test_a_given_holdout_that_shares_documents_is_told_of(texts: list[str]) -> None:
+    random = Random(17)
+    documents = [sentence(random, 60) for _ in range(3)]
+    held = [row(f"{d} {sentence(random, 9)}?", row_id=f"h{i}") for i, d in enumerate(documents)]
+    rows = [row(f"{d} {sentence(random, 9)}?", row_id=f"t{i}") for i, d in enumerate(documents)]
+    _, findings = run([*map(row, texts), *rows], held)
+    told = [f for f in findings if f.kind == "split_leak_near" and not f.row_id]
+    assert len(told) == 1
+    assert told[0].evidence.startswith(("3 groups of rows", "2 groups", "Rows that begin"))

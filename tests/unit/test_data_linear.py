@@ -8,6 +8,7 @@ from sklearn.preprocessing import MultiLabelBinarizer, StandardScaler
 
 from fettle.data.features.linear import (
     RIDGE_PENALTIES,
+    fit_fast,
     fit_label_sets,
     fit_text_label_sets,
     fit_text_numbers,
@@ -79,3 +80,9 @@ def test_texts():
     low, high = numbers.predict(["order", "late order"])
     assert high - low > 0.5
     assert numbers.predict([]) == []
+
+
+def test_no_rows_teach_nothing() -> None:
+    model = fit_fast(np.zeros((0, 3), np.float32), np.zeros((0, 2), np.float32), 1.0, 5)
+    assert not model.weights.any()
+    assert model.offsets[0] == model.offsets[1]

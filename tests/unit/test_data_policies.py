@@ -4,9 +4,11 @@ import ast
 import json
 from datetime import date
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
+from tests.unit.test_data_near import sentence
 
 import fettle
 from fettle.data.account.account import Prepared, load_account, write_account
@@ -281,6 +283,28 @@ def test_new_data_keep_the_old_sides_and_say_what_changed(tmp_path: Path) -> Non
     # Without the earlier account another seed is another split.
     free = fettle.check(path, out=tmp_path / "free", seed=7)
     assert held & {example.row_id for example in free.prepared.examples["train"]}
+
+
+def test_what_is_nearly_an_old_row_keeps_to_its_side(tmp_path: Path) -> None:
+    random = Random(3)
+    texts = [sentence(random, 14) for _ in range(120)]
+    path = tmp_path / "rows.jsonl"
+
+    def sides(texts: list[str], **options: Any) -> dict[str, str]:
+        rows = [{"text": text, "label": "ab"[len(text) % 2]} for text in texts]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        found = fettle.check(path, **options).prepared
+        return {row.text: side for side, held in found.examples.items() for row in held if row.text}
+
+    before = sides(texts, out=tmp_path / "old")
+    # All old rows are gone: only their account can tell what the new ones are like.
+    fresh = [sentence(random, 14) for _ in range(20)]
+    now = sides(
+        [*(f"{text} now" for text in texts), *fresh],
+        out=tmp_path / "new", against=tmp_path / "old", seed=5,
+    )  # fmt: skip
+    assert {text: now[f"{text} now"] for text in texts} == before
+    assert len(set(before.values())) == 3
 
 
 def test_the_page_has_the_table_of_kinds(repository: Path) -> None:

@@ -198,6 +198,13 @@ def test_too_many_malformed_rows_stop_with_their_places(write: Write) -> None:
         ('{"v": 1, "data": {"examples": [\n{"t": "x"},\n{"t": "y"}], "names": ["n"]}}',
          [("x",), ("y",)], [2, 3]),
         ('{"text": "x", "label": "a"}', [("x", "a")], [1]),
+        ('{"train": [{"t": "x"}], "test": [{"t": "y"}], "dev": [], "version": "1", "by": {"n": 1}}',
+         [("x", "train"), ("y", "test")], [1, 1]),
+        ('{"train": [{"t": "x"}], "test": []}', [("x", "train")], [1]),
+        ('{"data": [{"t": "x"}, {"t": "y"}], "errors": [], "classes": ["a", "b", "c"]}',
+         [("x",), ("y",)], [1, 1]),
+        ('{"train": [null, "a", "b", "c"], "test": ["d", "e"]}',
+         [(x, "train") for x in "abc"] + [("d", "test"), ("e", "test")], [1] * 6),
     ],
 )  # fmt: skip
 def test_shapes_of_json(
@@ -206,6 +213,22 @@ def test_shapes_of_json(
     result = read_path(write("a.json", text))
     assert values(result) == expected
     assert [row.line for row in result.rows] == lines
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ('{"train": [{"t": "x"}, {"t": "z"}], "test": ["y"]}', ("train (2)", "test (1)")),
+        ('{"images": [{"i": 1}], "notes": [{"n": 1}, {"n": 2}]}', ("notes (2)", "images (1)")),
+        ('{"one": {"train": [{"t": "x"}]}, "two": {"test": [{"t": "y"}]}}', ("one", "two")),
+        ('{"data": {"a": [{"x": 1}], "b": [[1]], "c": 1}}', ("data.a (1)", "data.b (1)")),
+    ],
+)
+def test_records_in_several_places_are_never_left_out_silently(
+    write: Write, text: str, places: tuple[str, ...]
+) -> None:
+    message = refused("E0325", write("a.json", text))
+    assert all(place in message for place in places)
 
 
 def test_a_single_conversation_is_one_record(write: Write) -> None:

@@ -285,6 +285,52 @@ def test_a_copy_never_goes_where_something_else_is(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def refused(code: str, call: Any, *args: Any, **options: Any) -> str:
+    with pytest.raises(UsageError) as caught:
+        call(*args, **options)
+    assert caught.value.code == code
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("mine", ["my_notes.txt", "account/notes.txt", "rows.csv"])
+def test_a_new_copy_replaces_nothing_but_an_unchanged_old_one(tmp_path: Path, mine: str) -> None:
+    checked(tmp_path, "rows.csv", FILES["plain.csv"])
+    checked(tmp_path, "rows.csv", FILES["plain.csv"])
+    path = tmp_path / "clean" / mine
+    path.write_text("mine")
+    assert mine in refused("E0111", checked, tmp_path, "rows.csv", FILES["plain.csv"])
+    assert path.read_text() == "mine"
+    path.unlink()
+    checked(tmp_path, "rows.csv", FILES["plain.csv"])
+
+
+@pytest.mark.parametrize("fix", ["same", "same/clean", "."])
+def test_the_copy_and_the_account_do_not_replace_each_other(tmp_path: Path, fix: str) -> None:
+    (tmp_path / "data").mkdir()
+    source = tmp_path / "data" / "rows.csv"
+    source.write_bytes(FILES["plain.csv"])
+    work = tmp_path / "work"
+    refused("E0111", fettle.check, source, out=work / "same", fix=work / fix)
+    assert not work.exists()
+
+
+def test_restore_overwrites_only_what_it_wrote(tmp_path: Path) -> None:
+    checked(tmp_path, "rows.csv", FILES["plain.csv"])
+    other = tmp_path / "other.txt"
+    other.write_text("mine")
+    refused("E0144", fettle.restore, tmp_path / "clean", everything=True, out=other)
+    assert other.read_text() == "mine"
+    for kinds in (["empty"], ["mojibake"]):
+        fettle.restore(tmp_path / "out", kinds=kinds)
+    again = tmp_path / "out-restored" / "rows.csv"
+    again.write_text("mine")
+    refused("E0144", fettle.restore, tmp_path / "out", everything=True)
+    clean = tmp_path / "clean" / "rows.csv"
+    clean.write_text("mine")
+    refused("E0144", fettle.restore, tmp_path / "clean", everything=True)
+    assert again.read_text() == clean.read_text() == "mine"
+
+
 def test_a_folder_with_a_cleaned_copy_is_read_without_its_account(tmp_path: Path) -> None:
     checked(tmp_path, "rows.csv", FILES["plain.csv"])
     found = read([str(tmp_path / "clean")], DataSection(path=["x"]))

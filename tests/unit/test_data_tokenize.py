@@ -115,6 +115,11 @@ def test_overlong_rows_by_policy(tiny, template):
     assert out.quarantined == []
     assert [finding.row_id for finding in out.findings] == [row.row_id for row in too_long]
     assert {finding.kind for finding in out.findings} == {"truncated"}
+    for finding, full in zip(out.findings, too_long, strict=True):
+        lost = sum(weight > 0 for weight in full.loss_mask[limit:])
+        said = f"the target was cut: {lost:,} of its {full.num_targets:,} tokens lie beyond"
+        assert (said if lost else "its target is within them") in finding.evidence
+    assert any("the target was cut" in finding.evidence for finding in out.findings)
     for row, full in zip(out.rows, whole, strict=True):
         assert row.input_ids == full.input_ids[:limit]
         assert row.loss_mask == full.loss_mask[:limit]
@@ -125,6 +130,7 @@ def test_a_cut_that_leaves_no_target_quarantines(tiny, template):
     assert out.rows == []
     _accounted(out, CHAT[:1])
     assert [finding.kind for finding in out.findings] == ["overlong"]
+    assert "tokens of the target lie beyond" in out.findings[0].evidence
 
 
 def test_a_few_refused_rows_go_to_quarantine_and_many_stop(tiny, template):

@@ -40,7 +40,7 @@ def test_the_number_of_processes_plays_no_part(number: int) -> None:
     sides = fields.sides_of(chats)
     found = map_chunks(look, chats, sides, number, min_rows=1)
     assert found == map_chunks(look, chats, sides)
-    assert sum(len(chunk.fields.swapped) for _, chunk in found) == 9
+    assert sum(len(chunk.fields.swapped) for _, chunk in found) == 8
 
 
 def test_chunks_say_what_the_whole_says() -> None:
@@ -50,7 +50,7 @@ def test_chunks_say_what_the_whole_says() -> None:
     assert [start for start, _ in parts] == [0, workers.CHUNK]
     whole = fields.find(rows)
     assert fields.find(rows, sides, parts) == whole
-    assert sum(finding.kind == "swapped_fields" for finding in whole) == 6
+    assert sum(finding.kind == "swapped_fields" for finding in whole) == 5
 
 
 def test_few_rows_start_no_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,9 @@ def test_confidence_of_a_row():
     assert confidence_of(Prediction("r", "z", "a", probabilities={"a": 0.6})) is None
     several = Prediction("r", '["a"]', '["a"]', probabilities={"a": 0.9, "b": 0.2})
     assert confidence_of(several) == pytest.approx(0.9 * 0.8)
-    assert confidence_of(Prediction("r", "[]", "[]", probabilities={"a": 0.9})) == pytest.approx(0.1)
+    assert confidence_of(Prediction("r", "[]", "[]", probabilities={"a": 0.9})) == pytest.approx(
+        0.1
+    )
 
 
 def test_out_of_scope_rows_of_clinc150(shared):

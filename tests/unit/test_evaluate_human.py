@@ -1,4 +1,4 @@
-"""Human labels correct a judge: the estimate is unbiased, the interval covers, bad files are told."""
+"""Human labels correct a judge: no bias, an interval that covers, and bad files are told."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The judge: blind, in both orders, and missing where it fails. Against a server on this machine."""
+"""The judge: blind, in both orders, missing where it fails. Against a server on this machine."""
 
 import json
 import re

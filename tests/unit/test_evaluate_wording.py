@@ -2,7 +2,8 @@
 
 import pytest
 
-from fettle.evaluate.wording import TITLES, baseline_note, headline, metric_title
+from fettle.evaluate.plan import make_plan, plan_power
+from fettle.evaluate.wording import TITLES, baseline_note, headline, metric_title, power_sentence
 from fettle.metrics import FAMILIES
 from fettle.records.outcomes import BaselineResult, Comparison
 from fettle.report import words
@@ -40,3 +41,28 @@ def test_a_baseline_is_named_by_the_same_words() -> None:
 
 def test_the_report_has_the_same_names() -> None:
     assert all(words.metric_title(key) == metric_title(key) for key in FAMILIES)
+
+
+def test_what_the_holdout_can_show_is_said_before_training():
+    plan = make_plan("classify", "accuracy", power=plan_power("accuracy", 640))
+    said = power_sentence(plan)
+    assert said.startswith("640 holdout rows can show a difference of 3.6 points or more at 80 % ")
+    assert "if exactly one arm is right on 10 % of the rows; " in said
+    assert "would show 2.0 points" in said
+    assert "a significant result would on average show 1." in said
+    few = power_sentence(make_plan("classify", "accuracy", power=plan_power("accuracy", 30)))
+    assert "one arm is right on 10 %" not in few, "so few rows need more than that"
+    assert "5 holdout rows are too few to show any difference" in power_sentence(
+        make_plan("classify", "accuracy", power=plan_power("accuracy", 5))
+    )
+    mean = power_sentence(make_plan("chat", "loss", power=plan_power("loss", 910)))
+    assert "about 0.09 standard deviations of the rows' differences at 80 % power" in mean
+
+
+def test_guards_and_earlier_looks_are_said_too():
+    guards = {"joint": 0.6, "guards": 3, "discordance": 0.1, "rows_needed": 572}
+    power = plan_power("accuracy", 640, alpha=0.025) | {"guards": guards}
+    lines = power_sentence(make_plan("classify", "accuracy", power=power, looks=2)).splitlines()
+    assert lines[1].startswith("all 3 guards hold with 60 % power where nothing got worse")
+    assert lines[1].endswith("572 rows in each would make it 90 %")
+    assert lines[2] == "this holdout was opened once before: look 2 is tested at alpha 0.025"

@@ -89,13 +89,15 @@ def passes(model: PeftModel, x: Tensor, half: bool = False) -> dict[str, Tensor]
 
 def distance(ours: Tensor, theirs: Tensor) -> float:
     """Length of the difference over the length of what it should be."""
-    return float((ours.double() - theirs.double()).norm() / theirs.double().norm())
+    off = (ours.double() - theirs.double()).norm()
+    return float(off / theirs.double().norm()) if off else 0.0
 
 
 SHAPES: dict[str, Callable[[], Tensor]] = {
     "packed": lambda: torch.randn(1, 37, INPUTS),
     "padded": lambda: torch.randn(3, 11, INPUTS),
     "one line": lambda: torch.randn(5, INPUTS),
+    "no token": lambda: torch.randn(1, 0, INPUTS),
     "one token": lambda: torch.randn(1, 1, INPUTS),
     "transposed": lambda: torch.randn(7, 3, INPUTS).transpose(0, 1),
 }

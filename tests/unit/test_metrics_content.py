@@ -27,7 +27,10 @@ def judged(name, one):
 
 
 def test_slots_in_both_notations():
-    assert slots_of("name[The Punter], food[Indian]") == [("name", "The Punter"), ("food", "Indian")]
+    assert slots_of("name[The Punter], food[Indian]") == [
+        ("name", "The Punter"),
+        ("food", "Indian"),
+    ]
     text = "Write of it: inform(name='caerus 63';type=television;price=?;hasusb=dontcare)."
     assert slots_of(text) == [("name", "caerus 63"), ("type", "television")]
     assert slots_of("?select(a=b;c=d)") == [("a", "b"), ("c", "d")]
@@ -106,14 +109,14 @@ def test_slots_of_real_systems(shared, tmp_path):
     metric = find_metric(f"slot_coverage:synonyms={file}")
     folder = shared / "data/e2e_cleaned"
     with (folder / "test-fixed.csv").open(encoding="utf-8") as table:
-        inputs = list(dict.fromkeys(record["mr"] for record in csv.DictReader(table)))[::3]
+        inputs = list(dict.fromkeys(record["mr"] for record in csv.DictReader(table)))[::6]
     found = {}
     for data in ("orig", "clean"):
         for system in ("tgen-minus", "tgen-std", "tgen-plus"):
             for seed in range(2):
                 name = f"system-outputs/train-{data}_test-clean/{system}.run{seed}.txt.gz"
                 with gzip.open(folder / name, "rt", encoding="utf-8") as lines:
-                    answers = lines.read().splitlines()[::3]
+                    answers = lines.read().splitlines()[::6]
                 rows = [row(text, source) for text, source in zip(answers, inputs, strict=True)]
                 shares = [metric.per_row(one) for one in rows]
                 found.setdefault((data, system), []).append(float(np.mean(shares)))

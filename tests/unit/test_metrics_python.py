@@ -10,7 +10,7 @@ from fettle.evaluate.grade import grade
 from fettle.metrics import find_metric
 from fettle.records.outcomes import Prediction
 
-GRADER = '''
+GRADER = """
 import sys
 from dataclasses import dataclass
 
@@ -56,7 +56,7 @@ def leaving(row):
 
 
 NUMBER = 7
-'''
+"""
 
 
 @pytest.fixture
@@ -96,20 +96,20 @@ def test_what_counts_as_a_value(file, said, value):
 def test_what_is_none_leaves_the_row_without(file, said):
     metric = find_metric(f"python:{file}:kinds")
     assert not metric.covers(row(said))
-    assert metric.lack(row(said)).startswith("no value, the grader returned")
+    assert metric.lack(row(said)).startswith("no value (the grader returned")
 
 
 def test_a_share_lies_between_0_and_1(file):
     metric = find_metric(f"python:{file}:kinds,unit=share")
     assert (metric.unit, metric.span) == ("share", 1.0)
     assert metric.per_row(row("true")) == 1.0
-    assert metric.lack(row("big")) == "no value, the grader returned 2.0, which is no share"
+    assert metric.lack(row("big")) == "no value (the grader returned 2.0, which is no share)"
 
 
 def test_a_row_that_fails_is_missing_and_the_verdict_says_so(file):
     name = f"python:{file}:broken"
     rows = [row("x", f"r{i}") for i in range(20)]
-    assert find_metric(name).lack(rows[2]) == "no value, broken raised KeyError: 'price'"
+    assert find_metric(name).lack(rows[2]) == "no value (broken raised KeyError: 'price')"
     verdict = compare(rows, rows, name)
     assert verdict.verdict == "invalid"
     assert "r2" in verdict.reason
@@ -119,14 +119,14 @@ def test_a_row_that_fails_is_missing_and_the_verdict_says_so(file):
 
 def test_a_grader_that_leaves_does_not_end_fettle(file):
     assert find_metric(f"python:{file}:leaving").lack(row("x")) == (
-        "no value, leaving raised SystemExit: 3"
+        "no value (leaving raised SystemExit: 3)"
     )
 
 
 @pytest.mark.parametrize("function", ["absent", "NUMBER"])
 def test_no_such_function(file, function):
     found = find_metric(f"python:{file}:{function}").lack(row("x"))
-    assert found == f"no grader, {file} has no function {function}"
+    assert found == f"no grader ({file} has no function {function})"
 
 
 @pytest.mark.parametrize("content", ["def f(:", "import nowhere_at_all", "1 / 0"])
@@ -134,7 +134,7 @@ def test_a_file_that_does_not_run(tmp_path, content):
     path = tmp_path / "bad.py"
     path.write_text(content)
     metric = find_metric(f"python:{path}:f")
-    assert metric.lack(row("x")).startswith(f"no grader, {path} raised ")
+    assert metric.lack(row("x")).startswith(f"no grader ({path} raised ")
 
 
 def test_the_file_runs_only_when_a_row_is_graded_and_once_a_row(tmp_path):

@@ -17,8 +17,8 @@ from fettle.pipeline import _anchored, _base
 from fettle.recipe.recipe import Recipe
 from fettle.records.journal import Journal
 from fettle.records.run_directory import RunDirectory
+from fettle.stages.arms import _incumbent
 from fettle.stages.context import Context
-from fettle.stages.evaluation import _incumbent
 from fettle.stages.tidying import is_bug
 
 

@@ -249,3 +249,18 @@ def test_any_value_anywhere_gives_a_recipe_or_a_recipe_error(value: object, path
     except RecipeError as error:
         code = error.code
     assert code in {"", "E0204", "E0205", "E0206", "E0208", "E0220"}
+
+
+def test_one_entry_of_a_table_can_be_set() -> None:
+    given = {"data": {"path": ["a.csv"], "policies": {"secret": "error", "empty": "error"}}}
+    entries = ("data.policies.personal_data=fix", "data.policies.secret=fix")
+    found = load_recipe(given, [*entries, "train.class_weights.v1.2=3"])
+    assert found.data.policies == {"secret": "fix", "empty": "error", "personal_data": "fix"}
+    assert found.train.class_weights == {"v1.2": 3.0}
+    assert given["data"]["policies"] == {"secret": "error", "empty": "error"}
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(given, ["data.policies.personal_data=sometimes"])
+    assert "--set data.policies" in str(caught.value)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(given, ["data.path.first=a"])
+    assert caught.value.code == "E0204"

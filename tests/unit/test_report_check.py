@@ -597,3 +597,13 @@ def test_clusters_of_conversations_have_no_column_of_labels(prepared: Prepared) 
     (first, *_) = check_groups.shown_clusters(found, bare)
     assert first.table.columns[-1] == "row"
     assert all(len(row) == 4 for row in first.table.rows)
+
+
+def test_labels_are_masked_wherever_they_stand(tmp_path: Path) -> None:
+    labels = ["rare.78@corp-mail.com", "Rare.78@corp-mail.com", "usual"]
+    rows = [(f"{sentence(i)} {i}", labels[2 if i > 7 else i > 5]) for i in range(90)]
+    rows += [(rows[0][0], "usual")] * 2
+    fettle.check(write_rows(tmp_path / "a.jsonl", rows), out=tmp_path / "out")
+    page = (tmp_path / "out" / CHECK_REPORT).read_text(encoding="utf-8")
+    assert "[EMAIL]" in page
+    assert "corp-mail" not in page

@@ -21,6 +21,7 @@ from fettle.records.tokens import Batch, TokenizedExample
 from fettle.stages import probing
 from fettle.train.objectives import OBJECTIVES
 from fettle.train.objectives.loss_sum import LossSum
+from fettle.train.optimizer import make_optimizer
 
 COST = StepCost("float32", 1, 512, 0.01, 0.003, 0.5, 2**30, {"float32": 100.0})
 FAST_HALF = replace(MACHINE, gflops={"float32": 50.0, "bfloat16": 500.0}, num_threads=2)
@@ -33,9 +34,13 @@ def resolved(
     return resolve(recipe, data_facts(), BASE, machine, "loss", cost)
 
 
-def bench(settings: Settings, model: nn.Module | None = None) -> probing._Bench:
+def bench(
+    settings: Settings,
+    model: nn.Module | None = None,
+    rows: list[TokenizedExample] | None = None,
+) -> probing._Bench:
     size, budget = settings.batch_size, settings.micro_batch_tokens
-    steps = StepIterator(chat_rows(24), size, budget, settings.seed)
+    steps = StepIterator(rows or chat_rows(24), size, budget, settings.seed)
     found = [row for batches in probing._first(steps, 9) for b in batches for row in b.rows]
     return probing._Bench((model or decoder()).train(), found, settings, steps, PAD, "cpu")
 
@@ -89,6 +94,44 @@ def test_what_the_user_gave_is_not_tried_otherwise() -> None:
     assert (cost.dtype, cost.threads, cost.micro_batch_tokens) == ("float32", 1, 64)
 
 
+def test_the_optimizer_on_the_bench_is_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def note(model: nn.Module, objective: object, optimizer: object, *rest: object) -> object:
+        seen.append(type(optimizer).__name__)
+        return 1, 1.0
+
+    monkeypatch.setattr(probing, "step_peak", note)
+    probing._measure(bench(resolved(train={"optimizer": "muon"})), MACHINE)
+    wanted = make_optimizer(bench(resolved()).model, 1e-3, 0.0, kind="muon")
+    assert set(seen) == {type(wanted).__name__}
+    assert "AdamW" not in seen
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ([1.0, 0.5], 1.0),  # nothing fixed: as fast in any length
+        ([1.0, 1.0, 1.0, 1.0, 1.0], 1.0),  # noise tells nothing
+        ([1.0, 1.3, 1.0, 1.2, 1.0], 1.0),
+        ([1.0, 1.3, 1.0, 0.5], 1.0),  # the second look is as it should be
+        ([1.0, 0.75], 0.5),  # half of it is fixed, and weighs nothing in a long pass
+    ],
+)
+def test_fixed_costs_are_taken_from_two_lengths_only_where_they_tell(
+    monkeypatch: pytest.MonkeyPatch, times: list[float], expected: float
+) -> None:
+    on_bench = bench(resolved())
+    left = iter(times)
+    monkeypatch.setattr(
+        probing._Bench,
+        "_time",
+        lambda self, dtype, threads, size, limit: (next(left), 100 if limit > 50 else 50),
+    )
+    found = on_bench.at_whole_size("it", "float32", 1, 10**6, 100)
+    assert found * 100 == pytest.approx(expected, rel=1e-3)
+
+
 class _Hungry(nn.Module):
     """Keeps about a mebibyte a token for the backward pass."""
 
@@ -100,14 +143,24 @@ class _Hungry(nn.Module):
         return (torch.ones(tokens, 2**18) * self.weight).exp().mean()
 
 
-def test_memory_of_the_largest_micro_batch_is_foretold(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("shortest", [3, 40, 60])
+def test_memory_of_the_largest_micro_batch_is_foretold(
+    monkeypatch: pytest.MonkeyPatch, shortest: int
+) -> None:
+    """Also where rows are so long that one of them is all that can be tried, or all alike."""
+    rows = chat_rows(24)
+    if shortest > 3:
+        lengths = [60] * 23 + [shortest]
+        rows = [TokenizedExample(f"{i:016x}", (5,) * n, (1,) * n) for i, n in enumerate(lengths)]
+
     def hungry(model: nn.Module, batch: Batch, pad_id: int) -> LossSum:
         return LossSum(model(batch.num_tokens), 1.0)
 
     monkeypatch.setitem(OBJECTIVES, "chat", hungry)
     settings = resolved(train={"batch_size": 24, "micro_batch_tokens": 512})
-    on_bench = bench(settings, _Hungry())
-    memory, _ = probing._memory(on_bench, 512, 64, 0.03, _nothing)
+    on_bench = bench(settings, _Hungry(), rows)
+    assert (len(on_bench.batches(512, 64)[0].rows) == 1) == (shortest > 3)
+    memory, _ = probing._memory(on_bench, 512, 64, 0.05, _nothing)
     idle = psutil.Process().memory_info().rss
     widest = probing._widest(on_bench, 512)
     whole = Batch((TokenizedExample("r", (1,) * widest, (1,) * widest),))

@@ -24,6 +24,7 @@ _HOMES = {
     "restore": "data",
     "resume": "runs",
     "run": "runs",
+    "selftest": "judge",
 }
 """Function -> module of this package."""
 

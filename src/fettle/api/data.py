@@ -15,7 +15,7 @@ from fettle.data.account.account import (
     write_account,
 )
 from fettle.data.account.copies import Copy, check_copy_directory, write_copies
-from fettle.data.account.earlier import find_account, rows_of, sides_of
+from fettle.data.account.earlier import examples_of, find_account, rows_of, sides_of
 from fettle.data.account.restore import Restored
 from fettle.data.account.restore import restore as restore_rows
 from fettle.data.account.updates import compare_sides
@@ -181,11 +181,12 @@ def check(
             hint="choose another directory with --out",
         )
     if fix is not None:
-        check_copy_directory(Path(fix), [*recipe.data.path, *recipe.data.eval])
+        check_copy_directory(Path(fix), [*recipe.data.path, *recipe.data.eval], directory)
     earlier = None if against is None else find_account(Path(against))
     pins = None if earlier is None else sides_of(earlier)
+    known = () if earlier is None else tuple(examples_of(earlier))
     tell: Mapping[str, Any] = {} if progress is None else {"tell": progress}
-    prepared = prepare(recipe.data, recipe.task, recipe.seed, pins, workers=workers, **tell)
+    prepared = prepare(recipe.data, recipe.task, recipe.seed, pins, known, workers=workers, **tell)
     tokens = None
     if recipe.base.id is not None:
         prepared, tokens = count_tokens(prepared, recipe)
@@ -230,7 +231,7 @@ def restore(
         out: a file, or a folder where there are several; None = in the cleaned copy itself, else
             the folder ``<directory>-restored``.
     Raises:
-        UsageError: E0140 to E0143.
+        UsageError: E0140 to E0144.
         IntegrityError: the account was changed, or the source is gone or changed (E0922).
     """
     target = None if out is None else Path(out)

@@ -20,7 +20,6 @@ KEYS = {
     "seed": "seed",
     "guard": "evaluate.guards",
     "target_difference": "evaluate.target_difference",
-    "seeds": "evaluate.seeds",
     "eval": "data.eval",
     "text": "data.text",
     "label": "data.label",

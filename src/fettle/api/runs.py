@@ -36,8 +36,8 @@ def run(
         require: a verdict; a weaker one raises after everything is written.
         quiet: say nothing on stderr.
         listener: called with every event.
-        options: base, task, method, metric, seed, eval, text, label, prompt, completion, messages,
-            group, time, split_column, layout, format.
+        options: base, task, method, metric, seed, eval, guard, target_difference, text, label,
+            prompt, completion, messages, group, time, split_column, layout, format.
 
     Returns:
         Verdict and paths.

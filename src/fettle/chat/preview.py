@@ -5,7 +5,7 @@ in colour as rich markup. Must not know: how templates render, how the terminal 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from fettle.chat.render import ChatTemplate, Rendered, Turns
@@ -23,6 +23,7 @@ def preview_chat(
     count: int = 3,
     markup: bool = False,
     turns: Turns = "all",
+    redact: Callable[[str], str] = str,
 ) -> str:
     """The first examples as the model sees them.
 
@@ -32,6 +33,7 @@ def preview_chat(
         count: how many to show.
         markup: rich markup (trained text in bold green) instead of plain text.
         turns: which answers are trained; see ChatTemplate.render_training.
+        redact: takes out what may not be shown; called with whole parts, before any is shortened.
 
     Returns:
         Text of several lines, safe to print: control characters are spelled out.
@@ -50,25 +52,32 @@ def preview_chat(
             f"{sum(weight > 0 for weight in rendered.mask)} of {len(rendered.ids)} tokens trained"
         )
         title = _escape(f"example {number}, {where}: {counts}", markup)
-        shown.append(f"{title}\n{mark_trained(rendered, markup)}")
+        shown.append(f"{title}\n{mark_trained(rendered, markup, redact)}")
     return "\n\n".join(shown)
 
 
-def mark_trained(rendered: Rendered, markup: bool = False) -> str:
+def mark_trained(
+    rendered: Rendered, markup: bool = False, redact: Callable[[str], str] = str
+) -> str:
     """One conversation's text with the trained part marked.
 
     Args:
         rendered: from ChatTemplate.render_training.
         markup: rich markup instead of [[ and ]].
+        redact: takes out what may not be shown; half of an address would not be known as one.
     """
+
+    def part(text: str) -> str:
+        return _escape(_shorten(redact(text)), markup)
+
     before, after = ("[bold green]", "[/bold green]") if markup else ("[[", "]]")
     parts: list[str] = []
     done = 0
     for start, end in rendered.spans:
-        parts.append(_escape(_shorten(rendered.text[done:start]), markup))
-        parts.append(before + _escape(_shorten(rendered.text[start:end]), markup) + after)
+        parts.append(part(rendered.text[done:start]))
+        parts.append(before + part(rendered.text[start:end]) + after)
         done = end
-    parts.append(_escape(_shorten(rendered.text[done:].rstrip()), markup))
+    parts.append(part(rendered.text[done:].rstrip()))
     return "".join(parts)
 
 

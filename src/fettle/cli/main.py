@@ -22,6 +22,7 @@ from fettle.cli.report import report
 from fettle.cli.restore import restore
 from fettle.cli.resume import resume
 from fettle.cli.run import run
+from fettle.cli.selftest import selftest
 from fettle.errors import FettleError, Interrupted, MachineError, OutOfMemory, UsageError
 from fettle.progress import hush
 from fettle.version import __version__
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 for verb in VERBS:
     app.command()(verb)
+app.add_typer(selftest, name="selftest")
 
 
 def _version(value: bool) -> None:

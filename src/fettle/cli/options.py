@@ -80,14 +80,6 @@ TargetDifference = Annotated[
         rich_help_panel=_VERDICT,
     ),
 ]
-Seeds = Annotated[
-    int | None,
-    typer.Option(
-        "--seeds",
-        help="Train this many times, each with its own seed: the verdict is about the recipe.",
-        rich_help_panel=_VERDICT,
-    ),
-]
 
 
 def column(name: str, text: str) -> object:

@@ -13,6 +13,8 @@ from fettle.records.rows import Example, Split
 
 RANK = {"train": 0, "validation": 1, "holdout": 2}
 """A row that lies on two sides counts for the higher one."""
+SEEN = ("train", "validation")
+"""Sides whose rows decide about weights."""
 _MAX_ROWS = 100
 _MAX_SHARE = 0.05
 

@@ -22,7 +22,7 @@ from fettle.data.meaning.normalize import normalize
 from fettle.data.near import clusters
 from fettle.data.reading.read import ReadResult, read
 from fettle.data.sensitive import redact
-from fettle.data.split import MIN_ROWS, fractions_for, split, too_few
+from fettle.data.split import MIN_ROWS, fractions_for, not_among, split, too_few
 from fettle.errors import DataError
 from fettle.recipe.policies import policy_of
 from fettle.recipe.recipe import DataSection, Task
@@ -47,6 +47,7 @@ def prepare(
     task: Task | None,
     seed: int,
     pins: Mapping[str, Split] | None = None,
+    earlier: Sequence[Example] = (),
     today: date | None = None,
     tell: Tell = _silent,
     workers: int = 1,
@@ -58,6 +59,7 @@ def prepare(
         task: the user's task; None = follow the layout.
         seed: of the split.
         pins: row_id to the side that an earlier run gave it.
+        earlier: the rows that ``pins`` tell about; what is nearly one of them keeps to its side.
         today: the day on which waivers are looked at; None = this one.
         tell: called with the name of each step and the number of rows before it begins.
         workers: processes for the checks of single rows; the result is the same.
@@ -90,7 +92,12 @@ def prepare(
     keys = [input_key(example) for example in examples]
     held_keys = [input_key(example) for example in holdout]
     judges = [e.split == "holdout" for e in examples] + [True] * len(holdout)
-    near = clusters([*examples, *holdout], [*keys, *held_keys], judges)
+    gone_since = not_among(earlier, [*examples, *holdout], {*keys, *held_keys})
+    near = clusters(
+        [*examples, *holdout, *gone_since],
+        [*keys, *held_keys, *map(input_key, gone_since)],
+        [*judges, *[True] * len(gone_since)],
+    )
     findings.extend(check(examples, keys, near=near, workers=workers))
     findings.extend(check(holdout, held_keys, given_holdout=True, near=near, workers=workers))
     protected = {e.row_id for e in holdout} | {e.row_id for e in examples if e.split == "holdout"}
@@ -103,7 +110,9 @@ def prepare(
         raise _nothing_left(aside)
     tell("split", len(kept))
     inherited = _inherited(pins or {}, left, left_keys)
-    placed, split_findings = split(kept, holdout, options, seed, layout.task, inherited, near)
+    placed, split_findings = split(
+        kept, holdout, options, seed, layout.task, inherited, near, gone_since
+    )
     late = find_waived(split_findings, options.waivers, raw, day)
     waived = list(dict.fromkeys([*waived, *late]))
     aside |= to_set_aside(_of_kept(split_findings, placed), options.policies, late, protected)

@@ -20,7 +20,8 @@ A key is never moved where a label would lose its last one on a side, and none t
 than the whole side should.
 
 Rows that an earlier run knew (``pins``) keep its side whatever else holds, and so do new rows with
-the same key: an old training row never comes into the holdout, and the other way round. Where a
+the same key, or nearly the same input as one of its rows, be that among the data still or not: an
+old training row never comes into the holdout, and the other way round. Where a
 new row joins two clusters that lay on different sides, the old rows stay, the new one is trained
 on, and the holdout rows that are like it are named (split_leak_near) and counted.
 
@@ -30,7 +31,7 @@ the smaller data was trained on no row of the larger one's holdout.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import xxhash
@@ -68,6 +69,7 @@ def split(
     task: Task,
     pins: Mapping[str, Split] | None = None,
     found: Clusters | None = None,
+    earlier: Sequence[Example] = (),
 ) -> tuple[list[SplitRow], list[Finding]]:
     """Give each example its side.
 
@@ -79,6 +81,8 @@ def split(
         task: labels are looked at for classify.
         pins: row_id to the side that an earlier run gave it; train, validation or holdout.
         found: clusters of all these examples; None = they are looked for here.
+        earlier: rows of earlier runs that are not among these (``not_among``), whose sides are in
+            ``pins``; they get no SplitRow.
     Returns:
         One SplitRow for each example, examples first, and findings: split_leak, split_leak_near,
         near_duplicate, similar_text, same_template, unknown_label, unused_holdout,
@@ -95,12 +99,15 @@ def split(
         raise too_few(len(own) + len(given))
     fractions = fractions_for(examples, bool(given), options)
     placed = [*own, *given]
+    gone = _placed_before(earlier, pins or {})
+    known = [*placed, *gone]
     if found is None:
         judges = [item.reason == "eval_file" or item.example.split == "holdout" for item in placed]
-        found = clusters([x.example for x in placed], [x.key for x in placed], judges)
-    name_components(placed, found)
+        judges += [True] * len(gone)
+        found = clusters([x.example for x in known], [x.key for x in known], judges)
+    name_components(known, found)
     _place_given(own, bool(given), fractions)
-    _pin([item for item in own if item.cut], pins or {}, bool(given))
+    _pin([item for item in own if item.cut], gone, found, pins or {}, bool(given))
     findings = _quarantine_leaks([item for item in placed if not item.cut], placed)
     ours = [item for item in own if item.cut and item.side != "quarantine"]
     if not ours and not any(item.side == "train" for item in own):
@@ -116,7 +123,26 @@ def split(
         raise _no_train(counts)
     findings.extend(_look(placed, counts, task))
     findings.extend(leaks.find(placed, found))
+    findings.extend(leaks.find_earlier(placed, gone, found))
     return [item.example.placed(item.side, item.reason) for item in placed], findings
+
+
+def not_among(
+    earlier: Sequence[Example], examples: Sequence[Example], keys: Collection[str]
+) -> list[Example]:
+    """The rows of earlier runs that are no longer there; one of each input.
+
+    Args:
+        earlier: rows of earlier runs.
+        examples: the rows now.
+        keys: their input keys.
+    """
+    ids = {example.row_id for example in examples}
+    by_key: dict[str, Example] = {}
+    for example in sorted(earlier, key=lambda example: example.row_id):
+        if example.row_id not in ids and (key := input_key(example)) not in keys:
+            by_key.setdefault(key, example)
+    return list(by_key.values())
 
 
 def fractions_for(examples: Sequence[Example], has_eval: bool, options: DataSection) -> Fractions:
@@ -178,30 +204,59 @@ def _cut(ours: Sequence[Placed], fractions: Fractions, seed: int) -> None:
             item.side = "train"
 
 
-def _pin(items: Sequence[Placed], pins: Mapping[str, Split], has_eval: bool) -> None:
-    """Rows of earlier runs keep their side; a new row follows the old rows that share its key."""
+def _placed_before(earlier: Sequence[Example], pins: Mapping[str, Split]) -> list[Placed]:
+    """Rows that are gone, on the sides that they had."""
+    items = [Placed(example, input_key(example)) for example in earlier]
+    for item in items:
+        item.side = _side_of(item, pins) or "quarantine"
+    return [item for item in items if item.side != "quarantine"]
+
+
+def _side_of(item: Placed, pins: Mapping[str, Split]) -> Split | None:
+    return pins.get(item.example.row_id) or pins.get(input_name(item.key))
+
+
+def _pin(
+    items: Sequence[Placed],
+    gone: Sequence[Placed],
+    found: Clusters,
+    pins: Mapping[str, Split],
+    has_eval: bool,
+) -> None:
+    """Rows of earlier runs keep their side; a new row follows the old rows that it is like.
+
+    Of two sides that it would follow the lower one holds: new rows of a group that the earlier run
+    did not keep together, say, must not be judged on.
+    """
     by_key: dict[str, Split] = {}
+    by_input: dict[str, Split] = {}
+    for item in [*items, *gone]:
+        side = _side_of(item, pins)
+        if side is not None:
+            by_key[item.split_key] = _lower(side, by_key.get(item.split_key))
+            by_input[item.key] = _lower(side, by_input.get(item.key))
+    # A link that was too much for a cluster still says that two rows are like each other.
+    like: dict[str, Split] = {}
+    for link in found.links if pins else ():
+        for one, other in ((link.left, link.right), (link.right, link.left)):
+            if link.binds and other in by_input:
+                like[one] = _lower(by_input[other], like.get(one))
     for item in items:
-        side = pins.get(item.example.row_id) or pins.get(input_name(item.key))
-        if side is None:
-            continue
-        known = by_key.setdefault(item.split_key, side)
-        # A group that the earlier run did not keep together: its new rows must not be judged on.
-        if RANK[side] < RANK[known]:
-            by_key[item.split_key] = side
+        if item.key in like and _side_of(item, pins) is None:
+            by_key[item.split_key] = _lower(like[item.key], by_key.get(item.split_key))
     for item in items:
-        found = (
-            pins.get(item.example.row_id)
-            or pins.get(input_name(item.key))
-            or by_key.get(item.split_key)
-        )
-        if found is None:
+        kept = _side_of(item, pins) or by_key.get(item.split_key)
+        if kept is None:
             continue
         item.cut = False
-        if found == "holdout" and has_eval:
+        if kept == "holdout" and has_eval:
             item.side, item.reason = "quarantine", "unused_holdout"
         else:
-            item.side, item.reason = found, "earlier_run"
+            item.side, item.reason = kept, "earlier_run"
+
+
+def _lower(side: Split, other: Split | None) -> Split:
+    return side if other is None or RANK[side] < RANK[other] else other
 
 
 def _cover_labels(

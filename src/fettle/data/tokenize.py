@@ -343,10 +343,11 @@ def _add_chat_row(
     if row.num_tokens > max_length:
         out.overlong.append((row.row_id, row.num_tokens))
         cut = TokenizedExample(row.row_id, row.input_ids[:max_length], row.loss_mask[:max_length])
+        lost = _lost_targets(row.num_targets - cut.num_targets, row.num_targets)
         if overlong != "cut" or cut.num_targets == 0:
-            _quarantine_overlong(out, example, row.num_tokens, max_length)
+            _quarantine_overlong(out, example, row.num_tokens, max_length, lost)
             return
-        _note_cut(out, example, row.num_tokens, max_length)
+        _note_cut(out, example, row.num_tokens, max_length, lost)
         row = cut
     out.rows.append(row)
 
@@ -384,14 +385,23 @@ def _pieces(ids: Sequence[int], max_length: int) -> list[Sequence[int]]:
     return [ids[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
+def _lost_targets(lost: int, num_targets: int) -> str:
+    """What the evidence says of a target beyond the limit: half an answer is the worst cut."""
+    if not lost:
+        return "; its target is within them"
+    if lost == num_targets:
+        return f"; all {num_targets:,} tokens of the target lie beyond"
+    return f"; the target would be cut: {lost:,} of its {num_targets:,} tokens lie beyond"
+
+
 def _quarantine_overlong(
-    out: Tokenized, example: Example, num_tokens: int, max_length: int
+    out: Tokenized, example: Example, num_tokens: int, max_length: int, lost: str = ""
 ) -> None:
     out.quarantine(
         example,
         "overlong",
         "warning",
-        f"{num_tokens:,} tokens, of at most {max_length:,}",
+        f"{num_tokens:,} tokens, of at most {max_length:,}{lost}",
         f"train with `--set train.max_length={num_tokens}`, or shorten the row",
     )
 
@@ -409,12 +419,15 @@ def _note_split(
     )
 
 
-def _note_cut(out: Tokenized, example: Example, num_tokens: int, max_length: int) -> None:
+def _note_cut(
+    out: Tokenized, example: Example, num_tokens: int, max_length: int, lost: str = ""
+) -> None:
     out.note(
         example,
         "truncated",
         "warning",
-        f"the last {num_tokens - max_length:,} of {num_tokens:,} tokens were cut off",
+        f"the last {num_tokens - max_length:,} of {num_tokens:,} tokens were cut off"
+        f"{lost.replace('would be', 'was')}",
         f"train with `--set train.max_length={num_tokens}`, or shorten the row",
     )
 

@@ -14,6 +14,7 @@ from typing import Any
 from fettle.errors import DataError, UsageError
 from fettle.evaluate.plan import make_plan
 from fettle.evaluate.verdict import decide
+from fettle.metrics import find_metric
 from fettle.records.outcomes import Prediction, Verdict
 from fettle.records.run_directory import RunDirectory, read_json
 
@@ -70,10 +71,17 @@ def compare(
 ) -> Verdict:
     """Compare two lists of predictions, B against A; see ``compare_files``."""
     check_settings(alpha, minimum_difference, num_resamples)
+    chosen = metric or default_metric([*a, *b])
+    if find_metric(chosen).descriptive:
+        raise UsageError(
+            "E1007",
+            f"{chosen} describes, it does not say which model is better",
+            hint=f"choose another metric; see each value by fettle evaluate FILE --metric {chosen}",
+        )
     groups = {row.group or f"\0{row.row_id}" for row in a}
     plan = make_plan(
         task="compare",
-        metric=metric or default_metric([*a, *b]),
+        metric=chosen,
         alpha=alpha,
         minimum_difference=minimum_difference,
         n_holdout=len({row.row_id for row in a}),

@@ -96,7 +96,8 @@ def measure(
     check_settings(alpha, 0.0, num_resamples)
     found = find_metric(metric)
     if not any(found.covers(row) for row in rows):
-        raise _not_measured(f"no row has a {found.needs} for {found.name}")
+        lack = found.lack(rows[0]) if rows else f"no {found.needs}"
+        raise _not_measured(f"{found.name} can't measure any row: the first has {lack}")
     fault = value_fault(found, rows, rows, ("the file", "the file"))
     if fault is not None:
         raise _not_measured(fault)

@@ -6,7 +6,6 @@ p-value, corrected by Benjamini and Hochberg over all slices, is at most alpha.
 In: predictions of both arms on the same rows. Out: ``Slice`` records. Must not know: plans, words.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -75,10 +74,15 @@ def find_slices(
         kinds[name] = [() if value is None else (value,) for value in given]
     found: dict[tuple[str, str], list[int]] = {}
     for kind, members in kinds.items():
-        counts = Counter(value for values in members for value in values)
-        large = [(v, c) for v, c in counts.most_common(MOST_VALUES) if MIN_ROWS <= c < len(rows)]
-        for value, _ in large:
-            found[kind, value] = [i for i, values in enumerate(members) if value in values]
+        places: dict[str, list[int]] = {}
+        for number, own in enumerate(members):
+            for value in own:
+                places.setdefault(value, []).append(number)
+        # Larger first; among equally large ones in the order of their first row.
+        large = sorted(places.items(), key=lambda item: -len(item[1]))[:MOST_VALUES]
+        for value, inside in large:
+            if MIN_ROWS <= len(inside) < len(rows):
+                found[kind, value] = inside
     return found
 
 

@@ -13,15 +13,22 @@ from fettle.records.outcomes import BaselineResult, Comparison, VerdictWord
 MINUS = "−"
 
 TITLES = {
+    "auroc": "AUROC",
     "bleu": "BLEU",
+    "brier": "Brier score",
     "chrf": "chrF",
+    "json_schema": "JSON schema",
+    "judge": "judge's preference",
+    "kept": "facts kept",
     "macro_f1": "macro F1",
     "mae": "mean absolute error",
     "micro_f1": "micro F1",
     "pearson": "Pearson correlation",
+    "regex": "pattern found",
     "rmse": "root mean squared error",
     "rouge_l": "ROUGE-L",
     "spearman": "Spearman correlation",
+    "valid_json": "valid JSON",
 }
 """Where the key with spaces for underscores is not the name."""
 

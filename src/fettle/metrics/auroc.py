@@ -17,6 +17,10 @@ from fettle.metrics.metric import Metric, single_reference
 from fettle.records.outcomes import Prediction, labels_from_text
 from fettle.statistics.resampling import BoolArray, FloatArray
 
+FEWEST = 8
+"""Rows of the rarer side (summed over classes), below which a bootstrap interval covers less than
+it says: 95 % ones covered 92.6 % with 5 positives among 100 rows, 94.4 % with 8."""
+
 
 def auroc() -> Metric:
     """Area under the ROC curve; the mean of one class against the rest where there are several.
@@ -37,16 +41,32 @@ def auroc() -> Metric:
         settings="average:macro|one class against the rest|ties:half",
         sums=_sums,
         score=_score,
-        undefined=one_class,
+        undefined=too_few,
+    )
+
+
+def too_few(rows: Sequence[Prediction]) -> str | None:
+    """Why no verdict can rest on the areas of some rows; None where one can."""
+    why = one_class(rows)
+    if why is not None:
+        return why
+    truths = [_truth(row) for row in rows]
+    inside = [sum(label in truth for truth in truths) for label in _classes(truths)]
+    rare = sum(min(count, len(rows) - count) for count in inside)
+    if rare >= FEWEST:
+        return None
+    return (
+        f"auroc needs at least {FEWEST} rows on the rarer side of its classes, there are {rare}:"
+        " no interval would cover"
     )
 
 
 def one_class(rows: Sequence[Prediction]) -> str | None:
-    """Why rows have no area under a curve; None where they have one."""
-    if _classes([_truth(row) for row in rows]):
-        return None
+    """Why rows have no area under a curve at all; None where they have one."""
     if not rows:
         return "auroc needs rows of two classes, there are no rows"
+    if _classes([_truth(row) for row in rows]):
+        return None
     only = ", ".join(sorted(_truth(rows[0]))) or "no label"
     return f"auroc needs rows of two classes, every row has {only!r}"
 

@@ -50,7 +50,7 @@ def constraints(all_or_nothing: bool = False) -> Metric:
             except (TypeError, ValueError, regex.error, TimeoutError):
                 kept = None
             if kept is None:
-                return Graded(None, f"a constraint that is none: {kind}: {shown(str(value))}")
+                return Graded(None, f"no valid constraint ({kind}: {shown(str(value))})")
             if not kept:
                 broken.append(f"{kind} {shown(str(value))}")
         share = float(not broken) if all_or_nothing else 1.0 - len(broken) / len(asked)

@@ -28,8 +28,8 @@ ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 NUMBER = re.compile(
     r"(?:(?<![\w)])[-+\u2212])?(?<![\w.])"
-    r"(?:\d{1,3}(?:[,'\u00a0\u2009\u202f]\d{3})+(?!\d)|\d+)?(?:(?<=\d)\.\d+|(?<!\d)\.\d+)?"
-    r"(?:(?<=\d)[eE][-+]?\d+)?"
+    r"(?:(?:\d{1,3}(?:[,'\u00a0\u2009\u202f]\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)"
+    r"(?:[eE][-+]?\d+)?"
 )
 SEPARATORS = re.compile(r"[,'\u00a0\u2009\u202f]")
 MOST_DIGITS = 400
@@ -117,7 +117,7 @@ def contains(case: bool = False, words: bool = False) -> Metric:
     def grade(row: Prediction) -> Graded:
         terms = references_of(row)
         if not any(term.strip() for term in terms):
-            return Graded(None, "an empty reference, which every answer contains")
+            return Graded(None, "an empty reference (every answer contains it)")
         if any(term.strip() and holds(text_of(row), term, case, words) for term in terms):
             return Graded(1.0)
         return Graded(0.0, f"{' or '.join(map(shown, terms))} is not in it")
@@ -157,15 +157,15 @@ def matches(pattern: str = "", full: bool = False) -> Metric:
         text = text_of(row).strip() if full else text_of(row)
         for one in patterns:
             if not one:
-                return Graded(None, "an empty pattern, which every answer matches")
+                return Graded(None, "an empty pattern (every answer matches it)")
             try:
                 if searched(one, text, full):
                     return Graded(1.0)
             except regex.error as error:
-                return Graded(None, f"a pattern that is none: {shown(one)}: {error}")
+                return Graded(None, f"no valid pattern ({shown(one)}: {error})")
             except TimeoutError:
                 return Graded(
-                    None, f"no end of the search for {shown(one)} in {PATTERN_SECONDS:g} s"
+                    None, f"no end of a search ({shown(one)}, after {PATTERN_SECONDS:g} s)"
                 )
         return Graded(0.0, f"no match of {' or '.join(map(shown, patterns))}")
 
@@ -198,7 +198,7 @@ def all_numbers(text: str) -> list[Decimal]:
     found = []
     for match in NUMBER.finditer(text):
         plain = SEPARATORS.sub("", match.group()).replace("\u2212", "-")
-        if not any(character.isdecimal() for character in plain) or len(plain) > MOST_DIGITS:
+        if len(plain) > MOST_DIGITS:
             continue
         number = Decimal(plain)
         if abs(number.adjusted()) <= MOST_DIGITS:

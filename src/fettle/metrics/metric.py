@@ -27,6 +27,10 @@ Sums = Callable[[Sequence[Sequence[Prediction]]], list[FloatArray]]
 """Arms on the same rows -> per arm [N, K] statistics, with columns of one meaning for all arms."""
 
 
+LEFT_OUT = 1e-3
+"""Probability that rounding may lose; where more is missing, labels are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One metric with its settings."""
@@ -88,6 +92,8 @@ class Metric:
             brought = prediction.prediction is not None
         if not brought:
             return f"no {self.needs}"
+        if self.needs == "probabilities" and _leaves_out_labels(prediction):
+            return "no probability of each label (they add up to less than 1)"
         if "input" in self.also and prediction.input is None:
             return "no input"
         if "constraints" in self.also and prediction.constraints is None:
@@ -252,6 +258,13 @@ def graded_metric(
 def shown(text: str, most: int = 60) -> str:
     """A text in a reason: in quotes, cut where it is long."""
     return repr(text if len(text) <= most else text[: most - 1] + "…")
+
+
+def _leaves_out_labels(row: Prediction) -> bool:
+    """Whether only the likeliest labels have their probability; each by itself adds to anything."""
+    if row.probabilities is None or references_of(row)[0].startswith("["):
+        return False
+    return math.fsum(row.probabilities.values()) < 1.0 - LEFT_OUT
 
 
 def _is_finite(text: str) -> bool:

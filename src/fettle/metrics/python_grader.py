@@ -79,7 +79,7 @@ def python_grader(
                 said = grader(row.to_json())
         # Whatever a user's function raises, it's this row that has no value, and the reason says.
         except (Exception, SystemExit) as error:
-            return Graded(None, f"no value, {function} raised {_named(error)}")
+            return Graded(None, f"no value ({function} raised {_named(error)})")
         return _graded(said, unit)
 
     digest = hashlib.sha256(content).hexdigest()[:16]
@@ -99,7 +99,7 @@ def _load(path: Path, function: str) -> Grader | str:
     name = f"fettle_grader_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        return f"no grader, {path} is no Python file"
+        return f"no grader ({path} is no Python file)"
     module = importlib.util.module_from_spec(spec)
     # Dataclasses and pickles look their module up by name.
     sys.modules[name] = module
@@ -107,10 +107,10 @@ def _load(path: Path, function: str) -> Grader | str:
         with redirect_stdout(sys.stderr):
             spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        return f"no grader, {path} raised {_named(error)}"
+        return f"no grader ({path} raised {_named(error)})"
     found = vars(module).get(function)
     if not callable(found):
-        return f"no grader, {path} has no function {function}"
+        return f"no grader ({path} has no function {function})"
     grader: Grader = found
     return grader
 
@@ -127,7 +127,7 @@ def _graded(said: Any, unit: str) -> Graded:
     if isinstance(value, np.generic):
         value = value.item()
     if not isinstance(value, bool | int | float) or not math.isfinite(value):
-        return Graded(None, f"no value, the grader returned {shown(repr(value))}")
+        return Graded(None, f"no value (the grader returned {shown(repr(value))})")
     if unit == "share" and not 0.0 <= value <= 1.0:
-        return Graded(None, f"no value, the grader returned {value}, which is no share")
+        return Graded(None, f"no value (the grader returned {value}, which is no share)")
     return Graded(float(value), reason)

@@ -64,14 +64,14 @@ def json_schema(file: str = "", fences: bool = False) -> Metric:
                 try:
                     own[text] = checker(schema if fault is None else None)
                 except ValueError as error:
-                    return Graded(None, f"no JSON schema in its reference: {fault or error}")
+                    return Graded(None, f"no JSON schema in its reference ({fault or error})")
             check = own[text]
         value, fault = parsed(text_of(row), fences)
         if fault is None:
             try:
                 fault = check(value)
             except ValueError as error:
-                return Graded(None, f"a schema that can't be used: {error}")
+                return Graded(None, f"no usable schema ({error})")
         return Graded(float(fault is None), fault or "")
 
     return graded_metric(

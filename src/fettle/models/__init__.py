@@ -7,5 +7,6 @@ import os
 # memory (docs/concepts/tried.md). It is read at the first product, so here is early enough.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
 # Large tensors on huge pages, where Linux offers them: without, the pages of every step's new
-# tensors are handed out one by one (MiniLM: a step takes 8 % longer). Read at the first allocation.
+# tensors are handed out one by one (MiniLM: a step takes 8 % longer). Read at the first allocation:
+# a program that made tensors, or imported transformers, before it imported fettle goes without.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

@@ -125,7 +125,7 @@ class _LoraProduct(torch.autograd.Function):
         y_TE = nn.functional.linear(x_TD, w_ED, bias_E).addmm_(h_TR, b_ER.T, alpha=scale)
         ctx.save_for_backward(x_TD, w_ED, a_RD, b_ER, h_TR)
         ctx.scale, ctx.shape, ctx.x_dtype = scale, x.shape, x.dtype
-        return y_TE.view(*x.shape[:-1], -1)
+        return y_TE.view(*x.shape[:-1], y_TE.shape[-1])
 
     @staticmethod
     @once_differentiable

@@ -87,8 +87,9 @@ def load_recipe(
     Args:
         source: a YAML file, whose relative data paths are taken from its own folder; or a mapping
             of the same shape, whose paths are left alone.
-        overrides: texts ``section.key=value`` with a YAML value; later ones win. Their paths are
-            relative to the current folder.
+        overrides: texts ``section.key=value`` with a YAML value; later ones win. Of a table,
+            ``section.key.entry=value`` sets one entry. Their paths are relative to the current
+            folder.
 
     Raises:
         RecipeError: E0201 unreadable, E0202 no YAML, E0203 a key twice, E0204 unknown key, E0205
@@ -105,9 +106,13 @@ def load_recipe(
         values = _with_paths_from(_checked_keys(document, origin), path.parent)
     given: set[str] = set()
     for text in overrides:
-        key, value = _parse_override(text)
+        key, entry, value = _parse_override(text)
         section, _, name = key.rpartition(".")
-        (values.setdefault(section, {}) if section else values)[name] = value
+        holder = values.setdefault(section, {}) if section else values
+        if entry:
+            table = holder.get(name)
+            value = {**(table if isinstance(table, Mapping) else {}), entry: value}
+        holder[name] = value
         given.add(key)
     _let_one_length_win(values, given)
     return _validate(values, _Origin(origin.name, origin.lines, frozenset(given)))
@@ -255,9 +260,10 @@ def _known(path: Hashable, origin: _Origin) -> None:
     )
 
 
-def _parse_override(text: str) -> tuple[str, Any]:
+def _parse_override(text: str) -> tuple[str, str, Any]:
+    """Key, entry of its table (or nothing), value."""
     key, equals, value_text = text.partition("=")
-    key = key.strip()
+    key, entry = _table_entry(key.strip())
     if not equals or not key:
         raise RecipeError(
             "E0207",
@@ -273,7 +279,17 @@ def _parse_override(text: str) -> tuple[str, Any]:
     origin = _Origin("--set", overridden=frozenset({key}))
     _known(key, origin)
     value, _ = _parse(value_text, f"--set {key}")
-    return key, value
+    return key, entry, value
+
+
+def _table_entry(path: str) -> tuple[str, str]:
+    """A path such as data.policies.personal_data as the key of a table and an entry in it."""
+    section, _, rest = path.partition(".")
+    name, _, entry = rest.partition(".")
+    key = KEYS.get(f"{section}.{name}")
+    # Labels may hold dots: all that follows the key is the entry.
+    is_entry = entry and key is not None and "object" in key.types
+    return (f"{section}.{name}", entry) if is_entry else (path, "")
 
 
 def _first_key(section: str) -> str:

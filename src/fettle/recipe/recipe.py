@@ -276,9 +276,6 @@ class EvaluateSection(Section):
     general_text: Annotated[Annotated[float, Field(gt=0)] | Literal["off"] | None, Auto] = None
     """chat, text: by how many nats per token the loss on short passages of general English may
     rise; auto is 0.1, off leaves this guard out."""
-    seeds: int = Field(default=1, ge=1, le=100)
-    """How many trainings, each with its own seed, the verdict is about; above 1 it is about this
-    recipe and not about one model."""
 
 
 class Recipe(Section):

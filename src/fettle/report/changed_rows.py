@@ -64,7 +64,7 @@ def changed_rows(contents: Contents) -> ChangedRows | None:
     """
     base, tuned = contents.answers.get("base", {}), contents.answers.get("tuned", {})
     shared = [row_id for row_id in base if row_id in tuned]
-    grade = _row_grades(contents, shared)
+    grade = row_grades(contents, shared)
     if grade is None:
         return None
     metric, higher_is_better, grades = grade
@@ -107,7 +107,7 @@ def changed_rows(contents: Contents) -> ChangedRows | None:
     )
 
 
-def _row_grades(
+def row_grades(
     contents: Contents, shared: list[str]
 ) -> tuple[str, bool, Mapping[str, tuple[float, float]]] | None:
     """Metric, whether higher is better, and row id to (base, tuned) grade."""

@@ -12,6 +12,7 @@ from typing import Final
 from fettle.data.account.account import Prepared
 from fettle.data.represent.mix import MixShift
 from fettle.data.represent.represent import ALPHA, Representation
+from fettle.data.sensitive import redact
 from fettle.report import words
 from fettle.report.check_rows import Seen
 from fettle.report.check_words import number_of, readable
@@ -223,7 +224,7 @@ def _mix(mix: MixShift) -> tuple[str, Bars]:
         ("slice", "train", "target"),
         [
             (
-                cell(s.name, 80),
+                cell(redact(s.name), 80),
                 words.percent(s.train),
                 words.percent(s.target),
                 (s.train / most, s.target / most),

@@ -94,7 +94,9 @@ def look_up(prepared: Prepared, wanted: Collection[str]) -> dict[str, Seen]:
     for row in prepared.splits:
         if row.row_id in ids:
             label, text = texts.get(row.row_id, ("", ""))
-            found[row.row_id] = Seen(place_of(row, names), row.split, plain(label), excerpt(text))
+            found[row.row_id] = Seen(
+                place_of(row, names), row.split, plain(redact(label)), excerpt(text)
+            )
     return found
 
 

@@ -21,7 +21,7 @@ from fettle.records.rows import Finding
 from fettle.report import plots, words
 from fettle.report.check_rows import Seen, excerpt, place_of, short_names, spread
 from fettle.report.check_words import MEANINGS, POLICY_WORDS, REASONS, listed, number_of, readable
-from fettle.report.sections import source_table
+from fettle.report.data_sections import source_table
 from fettle.report.tables import Bars, Figure, Table, cell, shown_value
 
 NUM_EXAMPLES: Final = 5
@@ -214,7 +214,7 @@ def kinds(prepared: Prepared) -> tuple[Table | None, dict[str, list[Finding]]]:
         severities = Counter(finding.severity for finding in found)
         worst = next(severity for severity in _SEVERITIES if severities[severity])
         remedies = Counter(finding.remedy for finding in found).most_common()
-        remedy = cell(remedies[0][0], _MAX_EVIDENCE)
+        remedy = shown_label(remedies[0][0], _MAX_EVIDENCE)
         if len(remedies) > 1:
             remedy += f" (and {number_of(len(remedies) - 1, 'other remedy', 'other remedies')})"
         policy = policy_of(kind, prepared.policies)
@@ -268,7 +268,7 @@ def kind_examples(
                         cell(finding.row_id or "–"),
                         seen[finding.row_id].side if finding.row_id in seen else "–",
                         shown_evidence(finding, names),
-                        cell(finding.remedy, _MAX_EVIDENCE),
+                        shown_label(finding.remedy, _MAX_EVIDENCE),
                     )
                     for finding in found
                 ],
@@ -292,6 +292,11 @@ def shown_evidence(finding: Finding, names: Mapping[str, str]) -> str:
         if path != name and path in evidence:
             evidence = evidence.replace(f"{path}:", f"{name}:").replace(f"{path},", f"{name},")
     return cell(evidence, _MAX_EVIDENCE)
+
+
+def shown_label(text: str, longest: int = 100) -> str:
+    """A label, or what names one, for the page: like any text of a row it may have to be masked."""
+    return cell(redact(text), longest)
 
 
 def lengths(found: Lengths) -> tuple[Figure | None, Table | None, str]:
@@ -361,7 +366,11 @@ def labels(prepared: Prepared) -> LabelBalance | None:
             _bars(f"The {MAX_BARS} rarest labels", tail, counts, total, most),
         ]
     rows = [
-        (cell(label), *(f"{by_side[side][label]:,}" for side in by_side), f"{counts[label]:,}")
+        (
+            shown_label(label),
+            *(f"{by_side[side][label]:,}" for side in by_side),
+            f"{counts[label]:,}",
+        )
         for label in ordered[:MAX_LABELS]
     ]
     columns = ("label", *by_side, "all")
@@ -383,7 +392,7 @@ def _bars(
         ("label", "rows", "share"),
         [
             (
-                cell(name),
+                shown_label(name),
                 f"{counts[name]:,}",
                 words.percent(counts[name] / total),
                 (counts[name] / most,),
@@ -396,9 +405,9 @@ def _bars(
 def _balance_sentence(counts: Mapping[str, int], ordered: Sequence[str], several: bool) -> str:
     first, last = ordered[0], ordered[-1]
     sentence = (
-        f"{number_of(len(ordered), 'label')}: the most frequent, {cell(first, 80)}, has "
-        f"{number_of(counts[first], 'row')}, the rarest, {cell(last, 80)}, {counts[last]:,}; they "
-        f"are as uneven as {effective_number(counts):.1f} equal labels."
+        f"{number_of(len(ordered), 'label')}: the most frequent, {shown_label(first, 80)}, has "
+        f"{number_of(counts[first], 'row')}, the rarest, {shown_label(last, 80)}, {counts[last]:,};"
+        f" they are as uneven as {effective_number(counts):.1f} equal labels."
     )
     return sentence + (" A row may have several labels, or none." if several else "")
 
@@ -406,7 +415,7 @@ def _balance_sentence(counts: Mapping[str, int], ordered: Sequence[str], several
 def _balance_notes(prepared: Prepared, counts: Mapping[str, int]) -> list[str]:
     """What the check said about balance, and where the sides differ."""
     notes = [
-        f"{shown_evidence(finding, {})}; {cell(finding.remedy)}."
+        f"{shown_evidence(finding, {})}; {shown_label(finding.remedy, _MAX_EVIDENCE)}."
         for finding in prepared.findings
         if finding.kind == "imbalance"
     ]
@@ -418,9 +427,8 @@ def _balance_notes(prepared: Prepared, counts: Mapping[str, int]) -> list[str]:
         shares = ", ".join(
             f"{side} {words.percent(share)}" for side, share in deviation["shares"].items()
         )
-        notes.append(
-            f"The share that differs most between sides: {cell(deviation['label'])}: {shares}."
-        )
+        label = shown_label(deviation["label"])
+        notes.append(f"The share that differs most between sides: {label}: {shares}.")
     return notes
 
 

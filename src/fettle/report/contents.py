@@ -94,6 +94,8 @@ class Contents:
     """Arm to row id to answer."""
     grades: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     """Metric to arm to row id to value."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Arm or baseline to wall-clock seconds a row."""
     missing: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
 
@@ -188,6 +190,10 @@ def read_contents(directory: Path) -> Contents:
         arm: _read_answers(run.evaluation / f"predictions.{arm}.jsonl", contents) for arm in ARMS
     }
     _read_grades(run.evaluation / "grades.jsonl", contents)
+    seconds = run.evaluation / "seconds.json"
+    if seconds.is_file():
+        found = mapping(_object(seconds, contents).get("seconds_per_row"))
+        contents.seconds = {str(k): v for k, x in found.items() if (v := number(x)) is not None}
     return contents
 
 
@@ -357,10 +363,19 @@ def _read_answers(path: Path, contents: Contents) -> dict[str, Answer]:
             prediction,
             references,
             number(chances.get(references[0])) if references else None,
-            number(chances.get(prediction)) if prediction is not None else None,
+            _confidence(record, chances, prediction),
             loss_sum / num_targets if loss_sum is not None and num_targets else None,
         )
     return answers
+
+
+def _confidence(
+    record: Mapping[str, Any], chances: Mapping[str, Any], prediction: str | None
+) -> float | None:
+    said = number(record.get("confidence"))
+    if said is None and prediction is not None:
+        said = number(chances.get(prediction))
+    return said
 
 
 def _read_grades(path: Path, contents: Contents) -> None:

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fettle.records.run_directory import RunDirectory, write_atomic
-from fettle.report import sections, words
+from fettle.report import design_sections, evidence, sections, sentences, words
 from fettle.report.contents import SPLITS, Contents, mapping, number, read_contents
-from fettle.report.report import TEMPLATES
+from fettle.report.markdown import markdown_environment
 from fettle.report.tables import Table, shown_value
 from fettle.report.words import plain
 from fettle.version import __version__
@@ -52,35 +51,8 @@ def write_card(directory: Path) -> Path:
 
 def render_card(contents: Contents) -> str:
     """The card as text."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=False,  # Markdown; every value goes through markdown() below
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=_escaped,
-    )
-    environment.filters["table"] = lambda table: _Markdown(_table(table))
-    environment.filters["verbatim"] = _Markdown
+    environment = markdown_environment()
     return environment.get_template("model_card.md.jinja").render(_values(contents))
-
-
-class _Markdown(str):
-    """Text that is Markdown already."""
-
-    __slots__ = ()
-
-
-def _escaped(value: Any) -> Any:
-    return value if isinstance(value, _Markdown) or not isinstance(value, str) else markdown(value)
-
-
-def markdown(text: object) -> str:
-    """Text as one line of Markdown that shows it literally, in a table cell too."""
-    line = " ".join(plain(text).split())
-    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_{}\[\]|~#!$])", r"\\\1", line)
 
 
 def front_matter(contents: Contents) -> str:
@@ -131,6 +103,7 @@ def _values(contents: Contents) -> dict[str, Any]:
     labels = list(labels) if isinstance(labels, list) else []
     baseline_table, _, not_beaten = sections.baselines(contents)
     base = _base_id(contents)
+    parts = evidence.slices(contents)
     return {
         "front_matter": front_matter(contents),
         "name": contents.root.resolve().name,
@@ -148,9 +121,17 @@ def _values(contents: Contents) -> dict[str, Any]:
         "meaning": style.meaning,
         "headline": words.headline(verdict),
         "reason": str(verdict.get("reason") or ""),
-        "in_plain_words": words.in_plain_words(verdict),
-        "power": words.power_sentence(verdict),
-        "untested": words.untested(contents),
+        "sentence": sentences.main_sentence(contents),
+        "measured": sentences.measured(contents),
+        "kept": sentences.guard_sentence(verdict) if contents.verdict.get("primary") else "",
+        "twins": sentences.twins_change(verdict, evidence.alpha_of(contents)),
+        "worse": parts.worse if parts else "",
+        "in_plain_words": [
+            *sentences.explained(contents),
+            *sentences.power_sentences(verdict),
+            *([looks] if (looks := sentences.look_sentence(verdict)) else []),
+        ],
+        "untested": sentences.untested(contents),
         "counts": [
             (name, f"{contents.splits.total[name]:,}")
             for name in SPLITS
@@ -164,7 +145,7 @@ def _values(contents: Contents) -> dict[str, Any]:
         ],
         "training": _training(contents),
         "metrics": sections.metrics(contents),
-        "guards": sections.guards(contents),
+        "guards": design_sections.guards(contents)[0],
         "baselines": baseline_table,
         "not_beaten": not_beaten,
         "versions": _versions(contents.environment),
@@ -205,13 +186,3 @@ def _versions(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
     flat = {**environment, **mapping(environment.get("packages"))}
     flat.update(mapping(environment.get("versions")))
     return [(name, flat[name]) for name in PACKAGES if isinstance(flat.get(name), str)]
-
-
-def _table(table: Table) -> str:
-    def line(cells: tuple[str, ...]) -> str:
-        return f"| {' | '.join(cells)} |"
-
-    header = line(tuple(markdown(name) for name in table.columns))
-    rule = line(tuple("---:" if i in table.numeric else "---" for i in range(len(table.columns))))
-    rows = (line(tuple(markdown(cell) for cell in row)) for row in table.rows)
-    return "\n".join([header, rule, *rows])

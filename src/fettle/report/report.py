@@ -1,52 +1,41 @@
-"""report.html: everything about one run on one page that needs no network.
+"""report.html, report.md and report.json: everything about one run, for people and for programs.
 
-In: a run directory (its files alone). Out: report.html in it. The page has no script and loads
-nothing: one style, inline SVG, a content security policy that allows no more than that.
-Must not know: models, how any figure was computed.
+In: a run directory (its files alone). Out: the three files in it, from the same values. The page
+has no script and loads nothing: one style, inline SVG, a content security policy that allows no
+more than that. Must not know: models, how any figure was computed.
 """
 
+import json
 import re
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from fettle.records.outcomes import SCHEMA
 from fettle.records.run_directory import RunDirectory, write_atomic
-from fettle.report import sections, words
-from fettle.report.changed_rows import changed_rows
-from fettle.report.class_tables import classes
-from fettle.report.contents import Contents, mapping, read_contents
-from fettle.report.words import plain
-from fettle.version import __version__
+from fettle.report.changed_rows import ShownText
+from fettle.report.contents import read_contents
+from fettle.report.markdown import TEMPLATES, markdown_environment
+from fettle.report.page_values import page_values
+from fettle.report.tables import Figure
 
-TEMPLATES = Path(__file__).parent / "templates"
-OPTIONAL_CONSEQUENCES = {
-    "recipe.yaml": "the recipe is shown without the user's own file",
-    "recipe.resolved.yaml": "the final values and their reasons are not shown",
-    "plan.json": "what was planned before training can't be shown",
-    "environment.json": "machine and versions are not shown",
-    "events.jsonl": "there are no training curves and times",
-    "data/manifest.json": "sources and their hashes are not shown",
-    "data/splits.jsonl": "the account of the input rows is not shown",
-    "data/findings.jsonl": "findings about the data are not shown",
-    "data/rows.jsonl": "the inputs of the holdout rows are not shown",
-    "evaluation/predictions.base.jsonl": "rows can't be shown side by side",
-    "evaluation/predictions.tuned.jsonl": "rows can't be shown side by side",
-    "evaluation/grades.jsonl": "rows are ranked by their losses or answers instead of by grades",
-}
+TEXT, DATA = "report.md", "report.json"
+"""Beside report.html: the same for readers of text, and for programs."""
 
 
 def write_report(directory: Path) -> Path:
-    """Write report.html of a run from the files in its directory.
+    """Write report.html, report.md and report.json of a run from the files in its directory.
 
     Args:
         directory: the run directory; verdict.json must be there, every other file may be missing
             (the report then says what is not shown because of that).
 
     Returns:
-        The path of the report.
+        The path of the page; the other two lie beside it.
 
     Raises:
         UsageError: E0120, the run has no verdict.json yet.
@@ -58,15 +47,55 @@ def write_report(directory: Path) -> Path:
         PosixPath('runs/tickets/report.html')
     """
     contents = read_contents(directory)
-    path = RunDirectory(directory).report
-    write_atomic(path, render(contents))
-    return path
+    values = page_values(contents)
+    run = RunDirectory(directory)
+    write_atomic(run.report, _encodable(as_page(values)))
+    write_atomic(run.root / TEXT, _encodable(as_text(values)))
+    word = str(contents.verdict.get("verdict"))
+    write_atomic(run.root / DATA, _encodable(as_json(values, word)))
+    return run.report
 
 
-def render(contents: Contents) -> str:
-    """The page as text."""
-    page = page_environment().get_template("report.html.jinja").render(_values(contents))
-    return page.encode("utf-8", "replace").decode("utf-8")
+def as_page(values: Mapping[str, Any]) -> str:
+    """The values as report.html."""
+    return page_environment().get_template("report.html.jinja").render(values)
+
+
+def as_text(values: Mapping[str, Any]) -> str:
+    """The values as report.md."""
+    return markdown_environment().get_template("report.md.jinja").render(values)
+
+
+def as_json(values: Mapping[str, Any], word: str) -> str:
+    """The values as report.json; a figure is its caption, its spoken text and its numbers."""
+    document = {"schema": SCHEMA, "verdict": word, **{k: _plain(v) for k, v in values.items()}}
+    return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses as objects, sets as sorted lists."""
+    if isinstance(value, ShownText):
+        return value.text
+    if isinstance(value, Figure):
+        return {
+            "caption": value.caption,
+            "spoken": value.spoken,
+            "source": value.source,
+            "table": _plain(value.table),
+        }
+    if is_dataclass(value):
+        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, frozenset):
+        return sorted(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def page_environment() -> Environment:
@@ -81,81 +110,10 @@ def page_environment() -> Environment:
     # Only our own figures are let through unescaped; everything else is text.
     environment.filters["svg"] = lambda figure: Markup(figure.svg)
     environment.filters["breakable"] = _breakable
+    environment.filters["tied"] = lambda text: text.replace(" %", "\u00a0%")
     return environment
 
 
 def _breakable(text: str) -> Markup:
     """Long names break after an underscore or a slash; <wbr> is not copied with the text."""
     return Markup(re.sub(r"([_/])", r"\1<wbr>", str(escape(text))))
-
-
-def _values(contents: Contents) -> dict[str, Any]:
-    verdict = contents.verdict
-    primary = mapping(verdict.get("primary"))
-    baseline_table, baseline_figure, not_beaten = sections.baselines(contents)
-    curve_figures, times = sections.curves(contents)
-    rows = changed_rows(contents)
-    return {
-        "version": __version__,
-        "name": plain(contents.root.resolve().name),
-        "task": plain(contents.task),
-        "created": plain(verdict.get("created") or ""),
-        "style": words.verdict_style(verdict),
-        "headline": plain(words.headline(verdict)),
-        "reason": _sentence(plain(verdict.get("reason") or "")),
-        "scores": _scores(primary),
-        "effect": sections.effect(contents),
-        "in_plain_words": [plain(line) for line in words.in_plain_words(verdict)],
-        "power": plain(words.power_sentence(verdict)),
-        "untested": [plain(line).split(". ", 1) for line in words.untested(contents)],
-        "guards": sections.guards(contents),
-        "baseline_table": baseline_table,
-        "baseline_figure": baseline_figure,
-        "not_beaten": not_beaten,
-        "curves": curve_figures,
-        "times": times,
-        "notes": [plain(note) for note in contents.notes],
-        "data": sections.data_account(contents),
-        "metrics": sections.metrics(contents),
-        "skipped": sections.skipped(contents),
-        "meanings": sections.meanings(contents),
-        "classes": classes(contents),
-        "loss_distribution": sections.loss_distribution(contents),
-        "rows": rows,
-        "recipe": sections.recipe(contents),
-        "recipe_text": plain(contents.recipe_text),
-        "identity": sections.identity(contents),
-        "environment": sections.environment(contents),
-        # rows.jsonl is read last, so what is missing is known only here.
-        "missing": [
-            (name, OPTIONAL_CONSEQUENCES.get(name, "it is not shown")) for name in contents.missing
-        ],
-        "damaged": [plain(name) for name in contents.damaged],
-    }
-
-
-def _sentence(text: str) -> str:
-    """With a capital, unless it begins with a symbol such as p."""
-    return text[:1].upper() + text[1:] if text[1:2].isalpha() else text
-
-
-def _scores(primary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The figures beside the verdict, as name and value."""
-    if not primary:
-        return []
-    metric = str(primary.get("metric"))
-    scores = [
-        ("interval", words.interval(metric, primary.get("ci_low"), primary.get("ci_high"))),
-        ("p-value", words.p_value(primary.get("p_value"))),
-        ("test", plain(primary.get("test") or "–")),
-        ("holdout rows", words.count(primary.get("n"))),
-    ]
-    if primary.get("clusters") is not None:
-        scores.append(("independent groups", words.count(primary.get("clusters"))))
-    return [
-        ("metric", words.metric_title(metric)),
-        ("base", words.metric_value(metric, primary.get("base"))),
-        ("tuned", words.metric_value(metric, primary.get("tuned"))),
-        ("difference", words.metric_difference(metric, primary.get("difference"))),
-        *scores,
-    ]

@@ -1,59 +1,36 @@
-"""The parts of the report as plain tables and figures, ready for a template.
+"""The parts of the report about metrics, baselines, training and what was judged.
 
 In: ``Contents``. Out: value types that a template prints as they are. Must not know: HTML, except
-that a figure is SVG text from ``plots``.
+that a figure is SVG text.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from fettle.report import plots, words
-from fettle.report.contents import SPLITS, Contents, mapping, number, objects
+from fettle.report import plots, row_plots, sentences, words
+from fettle.report.contents import Contents, mapping, number, objects
 from fettle.report.tables import Figure, Table, cell, flat, shown_value
 from fettle.report.words import plain
 
-
-@dataclass(frozen=True, slots=True)
-class DataAccount:
-    """Where every input row went."""
-
-    total: int
-    figure: Figure | None
-    tables: Sequence[Table] = field(default_factory=tuple)
-    layout: Sequence[tuple[str, str]] = ()
-
-
-def effect(contents: Contents) -> Figure | None:
-    """The primary difference with its interval against zero."""
-    primary = mapping(contents.verdict.get("primary"))
-    found = [number(primary.get(key)) for key in ("difference", "ci_low", "ci_high")]
-    difference, low, high = found
-    if difference is None or low is None or high is None:
-        return None
-    metric = str(primary.get("metric"))
-    scale, unit = words.plot_scale(metric)
-    text = f"{words.metric_difference(metric, difference)} ({words.interval(metric, low, high)})"
-    minimum = number(contents.value("evaluate.minimum_difference"))
-    if minimum is None:
-        minimum = number(contents.plan.get("minimum_difference")) or 0.0
-    svg = plots.effect_plot(
-        difference * scale,
-        low * scale,
-        high * scale,
-        unit=unit,
-        text=text,
-        higher_is_better=bool(primary.get("higher_is_better", True)),
-        minimum=minimum * scale,
-    )
-    caption = (
-        f"The dot is the measured difference in {words.metric_title(metric)}, the bar its "
-        f"{words.percent(primary.get('confidence'))} interval. The dashed line is zero: the two "
-        "models equally good. The shaded side is where the tuned model is better."
-    )
-    if minimum > 0:
-        caption += " The dotted line is the smallest difference that the plan calls meaningful."
-    return Figure(svg, caption)
+TIME = "time for 1,000 rows"
+FILES = (
+    "verdict.json",
+    "plan.json",
+    "recipe.yaml",
+    "recipe.resolved.yaml",
+    "environment.json",
+    "data/manifest.json",
+    "data/splits.jsonl",
+    "data/findings.jsonl",
+    "data/rows.jsonl",
+    "evaluation/manifest.json",
+    "evaluation/predictions.base.jsonl",
+    "evaluation/predictions.tuned.jsonl",
+    "evaluation/grades.jsonl",
+    "evaluation/seconds.json",
+)
+"""events.jsonl is not among them: it grows after the page is written."""
 
 
 def baselines(contents: Contents) -> tuple[Table | None, Figure | None, list[str]]:
@@ -81,15 +58,37 @@ def baselines(contents: Contents) -> tuple[Table | None, Figure | None, list[str
                 words.p_value(p),
                 words.count(item.get("n") or primary.get("n")),
                 "–" if gain is None else "beaten" if is_beaten else "not beaten",
+                _time_of(contents, name),
             )
         )
     table = Table(
         "Baselines on the same holdout rows",
-        ("baseline", "metric", "value", "tuned − baseline", "p", "n", "outcome"),
+        ("baseline", "metric", "value", "tuned − baseline", "p", "n", "outcome", TIME),
         rows,
-        numeric=frozenset({2, 3, 4, 5}),
+        numeric=frozenset({2, 3, 4, 5, 7}),
+        source="verdict.json › baselines; evaluation/seconds.json",
     )
     return table, _baseline_figure(contents, found), not_beaten
+
+
+def speeds(contents: Contents) -> Table | None:
+    """How long base and tuned model took, beside each other."""
+    rows = [(arm, _time_of(contents, arm)) for arm in ("base", "tuned") if arm in contents.seconds]
+    if not rows:
+        return None
+    return Table(
+        "Time of both arms",
+        ("model", TIME),
+        rows,
+        frozenset({1}),
+        is_compact=True,
+        source="evaluation/seconds.json",
+    )
+
+
+def _time_of(contents: Contents, name: str) -> str:
+    seconds = contents.seconds.get(name)
+    return "–" if seconds is None else words.duration(1000.0 * seconds)
 
 
 def _baseline_figure(contents: Contents, found: Sequence[Mapping[str, Any]]) -> Figure | None:
@@ -111,7 +110,8 @@ def _baseline_figure(contents: Contents, found: Sequence[Mapping[str, Any]]) -> 
     unit = {"share": " (%)", "nats": " (nats per target token)"}.get(known.unit, "")
     svg = plots.baseline_plot(drawn, label=f"{words.metric_title(metric)}{unit}")
     better = "higher is better" if known.higher_is_better else "lower is better"
-    return Figure(svg, f"All models on the same rows; {better}.")
+    caption = f"All models on the same rows; {better}. Differences with p are in the table."
+    return Figure(svg, caption, "verdict.json › primary, secondary, baselines")
 
 
 def curves(contents: Contents) -> tuple[list[Figure], Table | None]:
@@ -130,19 +130,52 @@ def curves(contents: Contents) -> tuple[list[Figure], Table | None]:
             if best_step is not None
             else "No look at the validation rows is marked as the best."
         )
-        figures.append(Figure(svg, caption))
+        figures.append(Figure(svg, caption, "events.jsonl › step, validation", _looks(contents)))
+    figures += _chosen_by(contents, best_step)
     steps, rates = _series(contents.steps, "learning_rate")
     if rates:
         svg = plots.learning_rate_plot(steps, rates)
-        figures.append(Figure(svg, "Learning rate at every step."))
+        figures.append(Figure(svg, "Learning rate at every step.", "events.jsonl › step"))
     rows = [(name, words.duration(seconds)) for name, seconds in contents.stages.items()]
     _, speeds = _series(contents.steps, "tokens_per_second")
     if speeds:
         rows.append(("training speed (median)", f"{_median(speeds):,.0f} tokens/s"))
     if not rows:
         return figures, None
-    numeric = frozenset({1})
-    return figures, Table("Time", ("stage", "wall time"), rows, numeric, is_compact=True)
+    columns, source = ("stage", "wall time"), "events.jsonl › stage"
+    return figures, Table("Time", columns, rows, frozenset({1}), is_compact=True, source=source)
+
+
+def _looks(contents: Contents) -> Table | None:
+    """Every look at the validation rows."""
+    rows = [
+        (
+            words.count(item.get("step")),
+            words.metric_value("loss", item.get("loss")),
+            words.metric_value(str(item.get("metric")), item.get("value")),
+            "best so far" if item.get("best") is True else "",
+        )
+        for item in contents.validations
+    ]
+    if not rows:
+        return None
+    title = words.metric_title(str(contents.validations[0].get("metric")))
+    columns = ("step", "validation loss", f"validation {title}", "")
+    return Table("Looks at the validation rows", columns, rows, frozenset({0, 1, 2}))
+
+
+def _chosen_by(contents: Contents, best_step: float | None) -> list[Figure]:
+    """The metric that chose the checkpoint, where that is not the loss."""
+    metric = str(contents.validations[0].get("metric")) if contents.validations else "loss"
+    steps, values = _series(contents.validations, "value")
+    if metric == "loss" or not values:
+        return []
+    scale, unit = words.plot_scale(metric)
+    label = words.metric_title(metric) + (" (%)" if unit == "points" and scale == 100 else "")
+    looks = [(step, scale * value) for step, value in zip(steps, values, strict=True)]
+    svg = plots.choice_plot(looks, best_step, label=f"validation {label}")
+    caption = f"{label[:1].upper()}{label[1:]} on the validation rows, which chose the checkpoint."
+    return [Figure(svg, caption, "events.jsonl › validation")]
 
 
 def _series(records: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
@@ -154,124 +187,6 @@ def _series(records: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float]
 def _median(values: Sequence[float]) -> float:
     ordered = sorted(values)
     return ordered[len(ordered) // 2]
-
-
-def data_account(contents: Contents) -> DataAccount:
-    """Every input row: its split, the quarantine by reason, the findings, the sources."""
-    counts = contents.splits.total
-    known = {name: counts[name] for name in SPLITS if counts[name]}
-    known.update({name: rows for name, rows in counts.items() if name not in SPLITS})
-    total = sum(counts.values())
-    figure = None
-    if total:
-        figure = Figure(
-            plots.split_plot({plain(name): rows for name, rows in known.items()}),
-            f"All {total:,} input rows; none is left out.",
-        )
-    tables = []
-    if total:
-        tables.append(_split_table(contents, total))
-    if contents.sources:
-        tables.append(source_table(contents.sources))
-    if contents.splits.reasons:
-        tables.append(
-            Table(
-                "Quarantine by reason",
-                ("reason", "rows"),
-                [
-                    (cell(reason), f"{rows:,}")
-                    for reason, rows in contents.splits.reasons.most_common()
-                ],
-                numeric=frozenset({1}),
-                is_compact=True,
-            )
-        )
-    if contents.findings:
-        tables.append(
-            Table(
-                "Findings",
-                ("kind", "severity", "count", "example", "remedy"),
-                [
-                    (
-                        cell(item.kind.replace("_", " ")),
-                        item.severity,
-                        f"{item.count:,}",
-                        cell(item.evidence, 200),
-                        cell(item.remedy, 200),
-                    )
-                    for item in contents.findings
-                ],
-                numeric=frozenset({2}),
-            )
-        )
-    return DataAccount(total, figure, tables, _layout(contents.manifest))
-
-
-def _split_table(contents: Contents, total: int) -> Table:
-    names = [name for name in SPLITS if contents.splits.total[name]]
-    rows = [
-        (cell(source), *(f"{counts[name]:,}" for name in names), f"{sum(counts.values()):,}")
-        for source, counts in contents.splits.by_source.items()
-    ]
-    if len(rows) > 1:
-        sums = [f"{contents.splits.total[name]:,}" for name in names]
-        rows.append(("all sources", *sums, f"{total:,}"))
-    columns = ("source", *names, "all")
-    return Table("Input rows by source", columns, rows, frozenset(range(1, len(columns))))
-
-
-def source_table(sources: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
-    """Files that were read, with their hashes."""
-    return Table(
-        "Sources",
-        ("file", "given as", "format", "encoding", "records", "malformed", "size", "SHA-256"),
-        [
-            (
-                cell(item.get("path", "")),
-                use,
-                cell(item.get("format") or "–"),
-                cell(item.get("encoding") or "–"),
-                words.count(item.get("num_records")),
-                words.count(item.get("num_malformed")),
-                words.size(item.get("num_bytes")),
-                cell(item.get("sha256") or "–"),
-            )
-            for use, item in sources
-        ],
-        numeric=frozenset({4, 5, 6}),
-        code=frozenset({7}),
-    )
-
-
-def _layout(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """How the columns were understood, and what could have been read otherwise."""
-    layout = mapping(manifest.get("layout"))
-    rows = [("layout", layout.get("name")), ("columns", layout.get("columns"))]
-    rows.append(("because", layout.get("reason")))
-    rows += [("could also be", item) for item in layout.get("ambiguities") or ()]
-    rows += [
-        ("not read", f"{item[0]}: {item[1]}")
-        for item in manifest.get("skipped") or ()
-        if isinstance(item, list) and len(item) == 2
-    ]
-    rows += _about_holdout(manifest)
-    return [(key, shown_value(value)) for key, value in rows if value]
-
-
-def _about_holdout(manifest: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """What the verdict does not cover, and how alike the sides are."""
-    left_out = mapping(manifest.get("holdout_left_out"))
-    deviation = mapping(manifest.get("label_deviation"))
-    shares = mapping(deviation.get("shares"))
-    listed = ", ".join(
-        f"{words.count(rows)} {plain(kind).replace('_', ' ')}" for kind, rows in left_out.items()
-    )
-    shown = ", ".join(f"{side} {words.percent(share)}" for side, share in shares.items())
-    return [
-        ("left out of the holdout", listed),
-        ("holdout rows of groups in train", manifest.get("holdout_rows_with_train_group")),
-        ("label that differs most", f"{deviation.get('label')}: {shown}" if shown else None),
-    ]
 
 
 def metrics(contents: Contents) -> Table | None:
@@ -328,6 +243,7 @@ def metrics(contents: Contents) -> Table | None:
         ),
         rows,
         numeric=frozenset(range(1, 8)),
+        source="verdict.json › primary, secondary, extra.display",
     )
 
 
@@ -347,34 +263,6 @@ def meanings(contents: Contents) -> list[tuple[str, str]]:
     return [(plain(name), meaning) for name, meaning in explained if meaning]
 
 
-def guards(contents: Contents) -> Table | None:
-    """The guard sets: what was to be kept."""
-    found = objects(contents.verdict.get("guards"))
-    if not found:
-        return None
-    rows = []
-    for item in found:
-        metric = str(item.get("metric"))
-        rows.append(
-            (
-                cell(item.get("name")),
-                cell(words.metric_title(metric)),
-                words.metric_value(metric, item.get("base")),
-                words.metric_value(metric, item.get("tuned")),
-                words.metric_difference(metric, item.get("difference")),
-                words.metric_difference(metric, item.get("ci_low")),
-                words.metric_difference(metric, item.get("margin"), sign=False),
-                cell(item.get("outcome")),
-            )
-        )
-    return Table(
-        "Guards: what was to be kept",
-        ("guard", "metric", "base", "tuned", "difference", "lower end", "margin", "outcome"),
-        rows,
-        numeric=frozenset({2, 3, 4, 5, 6}),
-    )
-
-
 def loss_distribution(contents: Contents) -> Figure | None:
     """Loss per holdout row, base against tuned."""
     base, tuned = (contents.answers.get(arm, {}) for arm in ("base", "tuned"))
@@ -383,11 +271,12 @@ def loss_distribution(contents: Contents) -> Figure | None:
     if len(both) < 2:
         return None
     better = sum(b < a for a, b in both)
-    svg = plots.loss_distribution_plot([a for a, _ in both], [b for _, b in both])
+    svg = row_plots.loss_distribution_plot([a for a, _ in both], [b for _, b in both])
     return Figure(
         svg,
         f"Loss per holdout row; lower is better. The tuned model has the lower loss on {better:,} "
         f"of {len(both):,} rows. The highest 1 % is counted in the last bar.",
+        "evaluation/predictions.*.jsonl › loss_sum, num_targets",
     )
 
 
@@ -408,6 +297,7 @@ def recipe(contents: Contents) -> Table | None:
             for item in contents.resolved.values()
         ],
         code=frozenset({0, 1}),
+        source="recipe.resolved.yaml › values",
     )
 
 
@@ -416,7 +306,8 @@ def environment(contents: Contents) -> Table | None:
     rows = [(key, value) for key, value in flat(contents.environment) if key != "schema"]
     if not rows:
         return None
-    return Table("Environment", ("what", "value"), rows, code=frozenset({1}))
+    columns = ("what", "value")
+    return Table("Environment", columns, rows, code=frozenset({1}), source="environment.json")
 
 
 def identity(contents: Contents) -> Table | None:
@@ -440,10 +331,25 @@ def identity(contents: Contents) -> Table | None:
         ("plan SHA-256", mapping(verdict.get("plan")).get("sha256")),
         ("seeds", ", ".join(map(str, verdict.get("seeds") or ())) or None),
         ("candidates screened", verdict.get("candidates_screened")),
+        ("what the claim is about", sentences.scope(verdict)),
         ("verdict made", verdict.get("created") or None),
     ]
     kept = [(name, cell(value)) for name, value in rows if value is not None]
-    return Table("What was judged", ("what", "value"), kept, code=frozenset({1})) if kept else None
+    if not kept:
+        return None
+    source = "verdict.json; recipe.resolved.yaml › facts.base"
+    return Table("What was judged", ("what", "value"), kept, code=frozenset({1}), source=source)
+
+
+def files(contents: Contents) -> Table:
+    """The files that this page was made from and that no later stage writes to, with hashes."""
+    rows = []
+    for name in FILES:
+        path = contents.root / name
+        if path.is_file():
+            with path.open("rb") as handle:
+                rows.append((name, hashlib.file_digest(handle, "sha256").hexdigest()))
+    return Table("Files behind this page", ("file", "SHA-256"), rows, code=frozenset({0, 1}))
 
 
 def _times(looks: Any) -> str:

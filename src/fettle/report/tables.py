@@ -4,7 +4,9 @@ In: any value of a run's files. Out: ``Table``, ``Figure``, clean text. Must not
 Markdown, what a table is about.
 """
 
+import html
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +30,8 @@ class Table:
     """Indices of the columns in a fixed-width font."""
     is_compact: bool = False
     """Only as wide as its text: for two short columns."""
+    source: str = ""
+    """File of the run, and the place in it, that the figures come from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,16 @@ class Figure:
 
     svg: str
     caption: str
+    source: str = ""
+    """File of the run, and the place in it, that the figures come from."""
+    table: Table | None = None
+    """What is drawn, as numbers, where no table of the page has it."""
+
+    @property
+    def spoken(self) -> str:
+        """What a screen reader says."""
+        found = re.search(r'aria-label="([^"]*)"', self.svg)
+        return html.unescape(found[1]) if found else ""
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -1,43 +1,63 @@
-"""Figures and verdicts as words: one way to write a number, a p-value, an interval, a sentence.
+"""Figures and verdicts as words: one way to write a number, a p-value, an interval.
 
 In: values of verdict.json. Out: text. Wording follows the evidence: nothing is called shown that
 was not tested, no size is left out, a large p-value is never called the absence of an effect.
 Must not know: HTML, files.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fettle.errors import UsageError
-from fettle.evaluate.wording import difference_text, interval_text, p_text, value_text
+from fettle.evaluate.wording import difference_text, p_text, value_text
 from fettle.evaluate.wording import metric_title as metric_title  # used as words.metric_title
 from fettle.metrics import METRICS, Metric, find_metric
-from fettle.records.outcomes import Comparison
-from fettle.report.contents import Contents, mapping, number
+from fettle.report.contents import number
 
 CLASS_METRIC = "macro_f1"
 """One class's F1, precision and recall are written as this metric is."""
 
 MEANINGS = {
     "accuracy": "share of the rows whose answer is right",
+    "auroc": "how well probabilities put rows of a class before the others, 0.5 as"
+    " by chance, 1 at best",
     "bleu": "agreement with the reference in words and word sequences, 0 to 100",
+    "brand_voice": "how much a text sounds like the brand's, to a classifier that learned"
+    " from others",
+    "brier": "squared distance of the probabilities from the truth; lower is better",
+    "calibration_error": "how far confidences are from the share that is right; lower is better",
     "chrf": "agreement with the reference in short character sequences, 0 to 100",
+    "constraints": "share of what an answer must satisfy that it does",
+    "contains": "share of the answers that hold the reference",
     "exact_match": "share of the answers that are the reference, letter for letter",
+    "faithfulness": "share of an answer's numbers, names and terms that its source has",
+    "json_schema": "share of the answers that are JSON of the given schema",
+    "judge": "how often a judging model preferred the answer, ties as half",
+    "kept": "share of the source's numbers, names and terms that an answer keeps",
+    "log_loss": "how much the right label surprises the model, in nats; lower is better",
     "loss": "how much the reference surprises the model, in nats per target token; lower is better",
     "macro_f1": "mean over the classes of F1, which weighs missed and wrongly named rows",
     "macro_recall": "mean over the classes of the share of a class's rows that are found",
     "mae": "mean distance of the prediction from the true number; lower is better",
-    "micro_f1": "F1 over all labels of all rows together: weighs labels that are missing and labels"
-    " that are too many",
+    "micro_f1": "F1 over all labels of all rows together: weighs labels that are"
+    " missing and labels that are too many",
+    "normalized_match": "share of the answers that are the reference, but for case, signs and"
+    " articles",
+    "novelty": "share of an answer's word sequences that its source has not",
+    "numeric_answer": "share of the answers whose last number is the right one",
     "pearson": "how closely predictions and true numbers lie on a line, -1 to 1",
     "perplexity": "the loss as a number of equally likely choices per token; lower is better",
+    "regex": "share of the answers that have the given pattern",
     "rmse": "as the mean absolute error, with large errors weighing more; lower is better",
     "rouge_l": "longest common word sequence with the reference, 0 to 1",
+    "slot_coverage": "share of the values of the input that the answer says",
+    "slot_error_rate": "values missing from the answer or said without being asked for; lower"
+    " is better",
     "spearman": "how well predictions put the rows in the true order, -1 to 1",
     "subset_accuracy": "share of the rows whose set of labels is exactly right",
+    "valid_json": "share of the answers that are JSON",
 }
 """A metric for someone who never heard of it."""
 
@@ -216,154 +236,3 @@ def headline(verdict: Mapping[str, Any]) -> str:
     text = str(verdict.get("headline") or "")
     word = str(verdict.get("verdict")).upper().replace("_", " ")
     return text.removeprefix(word).strip()
-
-
-def in_plain_words(verdict: Mapping[str, Any]) -> list[str]:
-    """What the primary comparison, its interval and its p-value mean, a sentence each."""
-    primary = mapping(verdict.get("primary"))
-    if not primary:
-        return []
-    metric = str(primary.get("metric"))
-    difference = number(primary.get("difference")) or 0.0
-    clusters = number(primary.get("clusters"))
-    among = f"{count(primary.get('n'))} rows"
-    if clusters is not None:
-        among += f", {count(clusters)} independent groups"
-    size_text = metric_difference(metric, abs(difference), sign=False)
-    # 0.95 -> "95 of 100", 0.1 % -> "999 of 1000"
-    level = number(primary.get("confidence")) or 0.95
-    whole = 100 if math.isclose(level * 100, round(level * 100)) else 1000
-    return [
-        f"On this holdout ({among}), {_comparison(metric, difference, size_text)} "
-        f"({_interval_words(primary)}).",
-        f"The interval (CI) shows how precise that is: if the whole comparison were repeated with "
-        f"other rows of the same kind, about {round(level * whole)} of {whole} such intervals "
-        "would contain the true difference.",
-        f"The p-value shows how easily luck alone could do it: if the two models were equally "
-        f"good, a difference at least this large would occur in {_trials(primary.get('p_value'))} "
-        "such trials.",
-    ]
-
-
-def _interval_words(primary: Mapping[str, Any]) -> str:
-    low, high = primary.get("ci_low"), primary.get("ci_high")
-    if low is None or high is None:
-        return "these rows give no interval"
-    shown = interval(str(primary.get("metric")), low, high)
-    return f"{percent(primary.get('confidence'))} CI {shown}"
-
-
-def _comparison(metric: str, difference: float, size_text: str) -> str:
-    more = "more" if difference > 0 else "less"
-    if difference == 0:
-        return "the two models score the same"
-    if metric.partition(":")[0] == "accuracy":
-        return f"the tuned model is right {size_text} {more} often than the base"
-    higher = "higher" if difference > 0 else "lower"
-    return f"the tuned model's {metric_title(metric)} is {size_text} {higher} than the base's"
-
-
-def _trials(value: Any) -> str:
-    p = number(value)
-    if p is None:
-        return "an unknown share of"
-    if p < 1e-6:
-        return "less than 1 of 1,000,000"
-    if p > 0.05:
-        return f"about {max(1, round(p * 100))} of 100"
-    # Rounded down to two digits, so that "at most" stays true.
-    trials = 1 / p + 1e-9
-    step = 10 ** max(0, math.floor(math.log10(trials)) - 1)
-    return f"at most 1 of {math.floor(trials / step) * step:,}"
-
-
-def power_sentence(verdict: Mapping[str, Any]) -> str:
-    """What the holdout could have found, as planned; empty when there was no plan."""
-    power = mapping(verdict.get("power"))
-    smallest = number(power.get("minimum_detectable_difference"))
-    standardized = number(power.get("standardized"))
-    metric = str(mapping(verdict.get("primary")).get("metric"))
-    if smallest is not None:
-        size = metric_difference(metric, smallest, sign=False)
-    elif standardized is not None:
-        size = f"{standardized:.2f} standard deviations of the rows' own differences"
-    else:
-        return ""
-    sentence = (
-        f"Stated before training: with {count(power.get('n'))} rows, a true difference of "
-        f"{size} is found with "
-        f"{percent(power.get('power'))} power (in that share of such experiments) at alpha "
-        f"{number(power.get('alpha')) or 0.05:g}, two-sided"
-    )
-    if number(power.get("discordance")) is not None:
-        sentence += (
-            f", if exactly one model is right on {percent(power.get('discordance'))} of the rows"
-        )
-    if number(power.get("clusters")) is not None:
-        sentence += "; rows that are alike within their groups would show less"
-    return f"{sentence}."
-
-
-def _without_twins(verdict: Mapping[str, Any]) -> str:
-    """The primary comparison on the other rows alone, as a sentence."""
-    found = mapping(mapping(verdict.get("extra")).get("without_train_twins"))
-    if not found:
-        return ""
-    other = Comparison(**found)
-    metric = find_metric(other.metric)
-    return (
-        f" On the {count(other.n)} others: {value_text(metric, other.base)} → "
-        f"{value_text(metric, other.tuned)} ({difference_text(metric, other.difference)}, "
-        f"{interval_text(metric, other)})."
-    )
-
-
-def untested(contents: Contents) -> list[str]:
-    """What this verdict does not cover, as honest sentences."""
-    verdict = contents.verdict
-    primary = mapping(verdict.get("primary"))
-    holdout = mapping(verdict.get("holdout"))
-    lines: list[str] = []
-    if not verdict.get("guards"):
-        lines.append(
-            "Other abilities. No guard set was given, so nothing else was tested: the tuned model "
-            "may have lost skills that the base has."
-        )
-    source = (
-        "The holdout is the file that was given with --eval"
-        if any(use == "eval" for use, _ in contents.sources)
-        or mapping(contents.recipe.get("data")).get("eval")
-        else "The holdout was cut from the same data as the training rows"
-    )
-    lines.append(
-        f"Other data. {source}; how the model does on rows of another kind, source or time was "
-        "not measured."
-    )
-    seeds = verdict.get("seeds")
-    if not isinstance(seeds, list) or len(seeds) < 2:
-        seed = f" (seed {seeds[0]})" if isinstance(seeds, list) and seeds else ""
-        lines.append(
-            f"Other runs. One training run{seed} was judged. The verdict is about this model file; "
-            "another seed can come out differently."
-        )
-    if primary and primary.get("clusters") is None:
-        lines.append(
-            "Dependence between rows. No group column was named, so every row counts as "
-            "independent. If rows of one customer or document are alike, the interval is too "
-            "narrow (name the column with --group)."
-        )
-    twins = number(holdout.get("rows_with_train_twin"))
-    if twins:
-        lines.append(
-            f"Near twins. {count(twins)} of {count(holdout.get('rows'))} holdout rows have a near "
-            "twin among the training rows and may be easier than new rows."
-            + _without_twins(verdict)
-        )
-    looks = number(holdout.get("looks"))
-    if looks is not None and looks > 1:
-        lines.append(
-            f"A fresh holdout. This holdout has been opened {count(looks)} times; each look makes "
-            "a lucky result more likely. Use new rows for the next decision."
-        )
-    lines.append("Speed, memory, cost, safety and bias were not measured.")
-    return lines

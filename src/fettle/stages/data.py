@@ -25,6 +25,7 @@ from fettle.data.account.updates import compare_sides
 from fettle.data.batches import num_shared_tokens
 from fettle.data.cleaning.policy import refuse_errors
 from fettle.data.preview import preview_rows
+from fettle.data.sensitive import redact
 from fettle.data.tokenize import (
     Overlong,
     Tokenized,
@@ -42,7 +43,7 @@ from fettle.records.rows import Example
 from fettle.records.run_directory import RunDirectory
 from fettle.records.tokens import TokenizedExample
 from fettle.stages.context import Context
-from fettle.stages.lineage import earlier_sides, run_of, without_account
+from fettle.stages.lineage import earlier_rows, earlier_sides, run_of, without_account
 from fettle.stages.sizing import prepare_sized
 
 
@@ -75,8 +76,7 @@ def read_rows(context: Context) -> Prepared:
             f"the account of the earlier run {run} is gone: rows that it trained on can't be told"
             " from new ones, and may stand in the holdout"
         )
-    pins = earlier_sides(earlier)
-    prepared = prepare_sized(recipe, pins)
+    prepared = prepare_sized(recipe, earlier_sides(earlier), earlier_rows(earlier))
     refuse_errors(prepared.findings, recipe.data.policies, prepared.waived)
     account = None if earlier is None else RunDirectory(earlier).data
     if account is not None and (account / SPLITS).is_file():
@@ -249,7 +249,7 @@ def _summary(prepared: Prepared, tokens: Tokens, answers: Turns) -> dict[str, ob
         "labels": len(prepared.labels),
         "train_tokens": sum(row.num_tokens for row in tokens.train),
         "preview": (
-            preview_chat(first, tokens.template, turns=answers)
+            preview_chat(first, tokens.template, turns=answers, redact=redact)
             if tokens.template is not None
             else preview_rows(first)
         ),

@@ -8,9 +8,9 @@ id. Must not know: models, how a new row is placed.
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from fettle.data.account.earlier import SEEN, SPLITS, sides_of
+from fettle.data.account.earlier import SPLITS, examples_of, sides_of
 from fettle.data.deduplicate import input_key
-from fettle.data.placing import input_name
+from fettle.data.placing import SEEN, input_name
 from fettle.models.load import MERGED
 from fettle.recipe.resolve import load_facts
 from fettle.records.rows import Example, Split
@@ -79,3 +79,10 @@ def earlier_sides(run: Path | None) -> dict[str, Split]:
             if kept == "holdout" and side in SEEN:
                 sides[name] = side
     return sides
+
+
+def earlier_rows(run: Path | None) -> list[Example]:
+    """The rows of the earlier runs, each once: what is like one of them keeps to its side."""
+    return list(
+        {row.row_id: row for place in runs_behind(run) for row in examples_of(place.data)}.values()
+    )

@@ -89,11 +89,15 @@ class _Bench:
         """
         seconds, tokens = self._time(dtype, threads, size, limit)
         fixed = 0.0
-        if tokens < size:
+        for _ in range(2 if tokens < size else 0):
             less_seconds, fewer = self._time(dtype, threads, size, tokens // 2)
-            if fewer < tokens:
+            if fewer < tokens and less_seconds < seconds:
                 slope = (seconds - less_seconds) / (tokens - fewer)
                 fixed = min(max(0.0, seconds - slope * tokens), MOST_FIXED * seconds)
+                break
+            # Fewer tokens in no less time: something else had the processor. Once more, then
+            # nothing is taken for fixed.
+            seconds = min(seconds, self._time(dtype, threads, size, limit)[0])
         found = (seconds - fixed) / tokens + fixed / max(size, tokens)
         self.speeds[name] = 1 / found
         return found
@@ -288,7 +292,7 @@ def _memory(
     followed, so that the probe of a large model stays short.
     """
     settings = bench.settings
-    optimizer = make_optimizer(bench.model, 1e-9, 0.0)
+    optimizer = make_optimizer(bench.model, 1e-9, 0.0, settings.plus_ratio, settings.optimizer)
 
     def peak(batch: Batch) -> tuple[int, float]:
         return step_peak(
@@ -305,6 +309,8 @@ def _memory(
     tokens = min(width, max(limit, int(MEMORY_SECONDS / seconds_per_token)))
     largest = max(bench.batches(size, tokens), key=lambda batch: batch.num_tokens)
     half = Batch(largest.rows[: max(1, len(largest.rows) // 2)])
+    if half == largest and width > largest.num_tokens:
+        half, largest = _two_sizes(bench, size, half)
     peak(half)  # makes the optimizer's moments
     low, _ = peak(half)
     high, seconds = peak(largest)
@@ -313,6 +319,15 @@ def _memory(
         return high, seconds
     slope = max(0.0, (high - low) / grown)
     return int(high + slope * (width - largest.num_tokens)), seconds
+
+
+def _two_sizes(bench: _Bench, size: int, one: Batch) -> tuple[Batch, Batch]:
+    """Two micro-batches of different sizes, where one row alone was all that time allowed."""
+    shortest = min(bench.rows, key=lambda row: row.num_tokens)
+    if shortest.num_tokens < one.num_tokens:
+        return Batch((shortest,)), one
+    pair = bench.steps.divide(bench.rows[:2], size)
+    return one, max(pair, key=lambda batch: batch.num_tokens)
 
 
 def _widest(bench: _Bench, size: int) -> int:

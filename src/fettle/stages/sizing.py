@@ -3,7 +3,7 @@
 In: the recipe. Out: ``Prepared``. Must not know: tokens, models.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fettle.data.account.account import Prepared
 from fettle.data.prepare import prepare
@@ -11,7 +11,7 @@ from fettle.errors import DataError, UsageError
 from fettle.evaluate.plan import ASSUMED_DISCORDANCE, task_metrics
 from fettle.metrics import find_metric
 from fettle.recipe.recipe import Recipe
-from fettle.records.rows import Split
+from fettle.records.rows import Example, Split
 from fettle.statistics.power import minimum_detectable_difference, rows_for_difference
 
 MAX_SHARE = 0.5
@@ -19,7 +19,9 @@ MAX_SHARE = 0.5
 ATTEMPTS = 4
 
 
-def prepare_sized(recipe: Recipe, pins: Mapping[str, Split] | None = None) -> Prepared:
+def prepare_sized(
+    recipe: Recipe, pins: Mapping[str, Split] | None = None, earlier: Sequence[Example] = ()
+) -> Prepared:
     """Read and split; with ``evaluate.target_difference`` the holdout is cut to its size.
 
     Rows are cut by a hash, so that their number is only near the share that is asked for: the share
@@ -28,12 +30,13 @@ def prepare_sized(recipe: Recipe, pins: Mapping[str, Split] | None = None) -> Pr
     Args:
         recipe: what is asked for.
         pins: row_id to the side that an earlier run gave it.
+        earlier: the rows of earlier runs.
 
     Raises:
         UsageError: E1022, the holdout is given, or the metric is not one of right and wrong.
         DataError: E1023, more than half of the rows would be needed; else as ``prepare`` says.
     """
-    prepared = prepare(recipe.data, recipe.task, recipe.seed, pins)
+    prepared = prepare(recipe.data, recipe.task, recipe.seed, pins, earlier)
     target = recipe.evaluate.target_difference
     if target is None:
         return prepared
@@ -64,7 +67,7 @@ def prepare_sized(recipe: Recipe, pins: Mapping[str, Split] | None = None) -> Pr
     share = needed / total
     for _ in range(ATTEMPTS):
         section = recipe.data.model_copy(update={"holdout_fraction": min(share, MAX_SHARE)})
-        prepared = prepare(section, recipe.task, recipe.seed, pins)
+        prepared = prepare(section, recipe.task, recipe.seed, pins, earlier)
         got = len(prepared.examples["holdout"])
         if got >= needed:
             break

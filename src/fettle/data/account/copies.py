@@ -19,7 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from fettle.data.account.account import Prepared, write_account
+from fettle.data.account.account import (
+    ACCOUNT_FILES,
+    LATER_FILES,
+    Prepared,
+    write_account,
+)
 from fettle.data.account.actions import entries
 from fettle.data.account.fixed import GZIP, Edit, Fixed, Plan, Texts, fix, unpacked
 from fettle.data.cleaning.masking import TEXT_ROLES, masker_for
@@ -53,32 +58,74 @@ class Copy:
         }
 
 
-def check_copy_directory(directory: Path, sources: Iterable[str]) -> None:
+def check_copy_directory(directory: Path, sources: Iterable[str], out: Path | None = None) -> None:
     """Whether a cleaned copy may be written there.
 
+    Args:
+        directory: of the copy.
+        sources: the files that are read.
+        out: where an account of the same check goes.
     Raises:
-        UsageError: E0111 something else is there, E0143 one of the sources lies there.
+        UsageError: E0111 something else is there or will be, E0143 one of the sources lies there.
     """
-    target = directory.resolve()
     for source in sources:
-        place = Path(source).expanduser().resolve()
-        if place.is_relative_to(target) or target.is_relative_to(place):
+        if _in_each_other(directory, Path(source).expanduser()):
             raise UsageError(
                 "E0143",
                 f"{source} and {directory}, where the cleaned copy is to go, lie in each other",
                 why="The input is never written to, and the copy would be read as data",
                 hint="choose another directory with --fix",
             )
+    if out is not None and _in_each_other(directory, out):
+        raise UsageError(
+            "E0111",
+            f"{directory}, where the cleaned copy is to go, and {out}, where the account goes, lie"
+            " in each other",
+            why="Each is replaced as a whole by the next check",
+            hint="choose another directory with --fix or --out",
+        )
     if not directory.exists():
         return
-    if not directory.is_dir() or (
-        any(directory.iterdir()) and not (directory / ACCOUNT / "manifest.json").is_file()
-    ):
+    is_copy = (directory / ACCOUNT / "manifest.json").is_file()
+    if not directory.is_dir() or (any(directory.iterdir()) and not is_copy):
         raise UsageError(
             "E0111",
             f"{directory} is there already and holds no cleaned copy of an earlier check",
             hint="choose another directory with --fix",
         )
+    if is_copy and (others := _not_ours(directory)):
+        raise UsageError(
+            "E0111",
+            f"{directory} holds {', '.join(others[:3])}"
+            + (f" and {len(others) - 3:,} more" if len(others) > 3 else ""),
+            why="An earlier check did not write that, or not so, and the new copy replaces all",
+            hint="move it away, or choose another directory with --fix",
+        )
+
+
+def _in_each_other(one: Path, two: Path) -> bool:
+    one, two = one.resolve(), two.resolve()
+    return one.is_relative_to(two) or two.is_relative_to(one)
+
+
+def _not_ours(directory: Path) -> list[str]:
+    """What is in the folder of a cleaned copy beside it, and files that were changed since."""
+    account = directory / ACCOUNT
+    headers = read_patch(account).values() if (account / PATCH).is_file() else ()
+    written = {header["file"]: header["sha256"] for header, _ in headers}
+    others = [
+        path.name
+        for path in directory.iterdir()
+        if path.name != ACCOUNT and not is_as_written(path, written.get(path.name))
+    ]
+    known = {*ACCOUNT_FILES, *LATER_FILES}
+    others += [f"{ACCOUNT}/{path.name}" for path in account.iterdir() if path.name not in known]
+    return sorted(others)
+
+
+def is_as_written(path: Path, sha256: str | None) -> bool:
+    """Whether a file holds what fettle wrote there; None = it wrote none."""
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256
 
 
 def write_copies(directory: Path, prepared: Prepared) -> list[Copy]:

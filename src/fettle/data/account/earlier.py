@@ -1,22 +1,22 @@
 """An earlier account, read for what new data must keep to: which row was on which side.
 
 In: an account, a run, or the folder of a cleaned copy. Out: names of rows (their ids, and the keys
-of their inputs, since a row whose record was changed has another id) with their sides. Must not
-know: how a new row is placed.
+of their inputs, since a row whose record was changed has another id) with their sides; the rows
+themselves, since a text that was changed has another key too. Must not know: how a new row is
+placed.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from fettle.data.account.account import example_from_json
 from fettle.data.deduplicate import input_key
-from fettle.data.placing import input_name
+from fettle.data.placing import SEEN, input_name
 from fettle.errors import UsageError
-from fettle.records.rows import Split
+from fettle.records.rows import Example, Split
 from fettle.records.run_directory import read_jsonl
 
 SPLITS = "splits.jsonl"
-SEEN = ("train", "validation")
-"""Sides whose rows decided about weights."""
 
 
 def find_account(directory: Path) -> Path:
@@ -54,3 +54,10 @@ def sides_of(account: Path) -> dict[str, Split]:
         if sides.get(name) not in SEEN:
             sides[name] = record["split"]
     return sides
+
+
+def examples_of(account: Path) -> Iterator[Example]:
+    """The rows that were used; none where the account is gone."""
+    rows = account / "rows.jsonl"
+    for record in read_jsonl(rows) if rows.is_file() else ():
+        yield example_from_json(record)

@@ -23,6 +23,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fettle.data.calls import ARGUMENTS, changed_texts
 from fettle.data.reading.json_records import Span, find_spans
 from fettle.data.reading.read import Source, read_again
 from fettle.data.reading.tables import read_table
@@ -130,24 +131,17 @@ def unpacked(stored: bytes) -> bytes:
 def change_texts(value: Any, texts: Texts) -> Any:
     """A value with every text in it changed, those inside JSON in a text too."""
     if isinstance(value, str):
-        after = texts(value)
-        if after == value and value.startswith("[{"):
-            return _change_json_text(value, texts)
-        return after
+        # Conversations in one cell; another text that is JSON is changed as a whole.
+        after = changed_texts(value, texts) if value.startswith("[{") else value
+        return texts(value) if after == value else after
     if isinstance(value, list):
         return [change_texts(item, texts) for item in value]
     if isinstance(value, Mapping):
-        return {key: change_texts(item, texts) for key, item in value.items()}
+        return {
+            key: changed_texts(item, texts) if key == ARGUMENTS else change_texts(item, texts)
+            for key, item in value.items()
+        }
     return value
-
-
-def _change_json_text(text: str, texts: Texts) -> str:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    changed = change_texts(value, texts)
-    return text if changed == value else json.dumps(changed, ensure_ascii=False)
 
 
 def _change_fields(fields: Mapping[str, Any], plan: Plan, texts: Texts) -> dict[str, Any]:

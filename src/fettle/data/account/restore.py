@@ -27,6 +27,7 @@ from fettle.data.account.copies import (
     PATCH,
     columns_of,
     edit_line,
+    is_as_written,
     masker_of,
     patch_lines,
     plan_for,
@@ -103,7 +104,7 @@ def restore(
             a folder beside the account, ``<account>-restored``.
     Raises:
         UsageError: E0140 there is no account, E0141 no row was named, E0142 nothing fits, E0143 a
-            source would be overwritten.
+            source would be overwritten, E0144 another file would be.
         IntegrityError: E0906, E0920, E0921 the account was changed; E0922 the source is gone or
             changed.
     """
@@ -114,6 +115,7 @@ def restore(
     touched = {row.source for row in work.prepared.splits if row.row_id in chosen}
     sources = [s for s in work.sources if everything or s.path in touched]
     targets = _targets(work, sources, directory, out)
+    contents: list[bytes] = []
     lines: dict[str, list[dict[str, Any]]] = {}
     for source, target in zip(sources, targets, strict=True):
         stored = _original(work, source)
@@ -121,6 +123,9 @@ def restore(
         masker = masker_of(work.prepared)
         plan = plan_for(source, work.prepared.splits, work.entries, columns, masker, back)
         content, lines[source.path] = _rebuilt(stored, source, plan, target.name)
+        contents.append(content)
+    _refuse_foreign(work, targets)
+    for target, content in zip(targets, contents, strict=True):
         if content:
             write_atomic(target, content)
     _note(work, chosen, targets, lines if in_place else None)
@@ -221,8 +226,32 @@ def _targets(
     return targets
 
 
+def _refuse_foreign(work: _Work, targets: Sequence[Path]) -> None:
+    """Nothing is overwritten but what this account wrote there, as long as it is unchanged."""
+    written = {
+        (work.copy / header["file"]).resolve(): header["sha256"]
+        for header, _ in _patch(work).values()
+        if work.copy is not None
+    }
+    for entry in work.entries:
+        if entry["action"] == "restore" and not entry["in_place"]:
+            written.update({Path(path): found for path, found in entry.get("files", {}).items()})
+    for target in targets:
+        if target.exists() and not is_as_written(target, written.get(target.resolve())):
+            raise UsageError(
+                "E0144",
+                f"{target} is there already",
+                why="It is not, or no longer, what was written there from this account",
+                hint="move it away, or choose another file with --out",
+            )
+
+
 def _patch(work: _Work) -> dict[str, tuple[dict[str, Any], list[Edit]]]:
     return {} if work.copy is None else read_patch(work.account)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _source_path(work: _Work, source: Source) -> Path:
@@ -290,6 +319,7 @@ def _note(
     """What was brought back, into the ledger; in a cleaned copy the new patch too."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     place = {row.row_id: row for row in work.prepared.splits}
+    files = {str(path.resolve()): _sha256(path) for path in targets if path.is_file()}
     added = [
         {
             "action": "restore",
@@ -299,6 +329,7 @@ def _note(
             "kinds": found,
             "to": [str(target) for target in targets],
             "in_place": patch is not None,
+            "files": files,
             "time": now,
         }
         for row_id, found in chosen.items()

@@ -5,7 +5,9 @@ each row that has an opponent. Must not know: how pairs are found, splits.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -23,8 +25,8 @@ NUMBERS_APART: Final = 0.5
 """Numbers of nearly the same text contradict each other from this many standard deviations on."""
 
 _MAX_RELATED = 20
-_GROUP = 200
-"""Of more rows with one input, each is compared with the first ones only."""
+_GROUP = 20
+"""Of more rows with one input, each is compared with so many only: one of each answer first."""
 _SHORT_ANSWER = 25
 _NEGATION = frozenset({"not", "no", "never", "without", "cannot", "nor", "none", "neither"})
 _WORD = re.compile(r"\w+")
@@ -53,20 +55,28 @@ def find(
     numbers = [e.number for rows in by_key.values() for e in rows if e.number is not None]
     spread = float(np.std(numbers)) if numbers else 0.0
     opponents: dict[str, dict[str, Example]] = {}
-    for rows in by_key.values():
+    said = _Said()
+    some = {key: _some(rows) for key, rows in by_key.items()}
+    for key, rows in by_key.items():
         if len({row.target for row in rows}) > 1:
             for one in rows:
-                for other in rows[:_GROUP]:
-                    if one is not other and _contradict(one, other, 0.0):
+                for other in some[key]:
+                    if one is not other and _contradict(one, other, 0.0, said):
                         opponents.setdefault(one.row_id, {})[other.row_id] = other
     nearly = set()
     for left, right, _ in near:
-        for one in by_key.get(left, ())[:_GROUP] if left != right else ():
-            for other in by_key.get(right, ())[:_GROUP]:
-                if _contradict(one, other, NUMBERS_APART * spread) and ask_the_same(one, other):
-                    opponents.setdefault(one.row_id, {})[other.row_id] = other
-                    opponents.setdefault(other.row_id, {})[one.row_id] = one
-                    nearly |= {one.row_id, other.row_id}
+        against = [
+            (one, other)
+            for one in some.get(left, ())
+            for other in some.get(right, ())
+            if left != right and _contradict(one, other, NUMBERS_APART * spread, said)
+        ]
+        # The rows of a key have one input.
+        if against and ask_the_same(*against[0]):
+            for one, other in against:
+                opponents.setdefault(one.row_id, {})[other.row_id] = other
+                opponents.setdefault(other.row_id, {})[one.row_id] = one
+                nearly |= {one.row_id, other.row_id}
     return [
         _finding(example, list(opponents[example.row_id].values()), example.row_id in nearly)
         for rows in by_key.values()
@@ -93,28 +103,61 @@ def ask_the_same(one: Example, other: Example) -> bool:
     return max(_jaccard(first, second), _jaccard(_runs(left), _runs(right))) >= NEAR
 
 
-def _contradict(one: Example, other: Example, apart: float) -> bool:
+def _some(rows: Sequence[Example]) -> list[Example]:
+    """The rows that others with this input are compared with, whatever their order."""
+    if len(rows) == 1:
+        return list(rows)
+    seen: Counter[str | None] = Counter()
+    ranked = []
+    for row in sorted(rows, key=lambda row: row.row_id):
+        ranked.append((seen[row.target], row.row_id, row))
+        seen[row.target] += 1
+    return [row for _, _, row in sorted(ranked, key=lambda item: item[:2])[:_GROUP]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What an answer says, as far as it is compared."""
+
+    text: str
+    words: frozenset[str]
+    yes_no: str | None
+    number: str | None
+
+
+class _Said(dict[str, _Answer]):
+    """Answers, each looked at once."""
+
+    def __missing__(self, target: str) -> _Answer:
+        text = normal_text(target)
+        words = frozenset(_WORD.findall(text))
+        self[target] = _Answer(text, words, _yes_no(text), _final_number(text))
+        return self[target]
+
+
+def _contradict(one: Example, other: Example, apart: float, said: _Said) -> bool:
     """Whether two answers to one question can't both be right.
 
     Args:
         one: a row with a target.
         other: the same.
         apart: numbers that differ by no more than this agree.
+        said: answers that were looked at.
     """
     if one.number is not None and other.number is not None:
         return abs(one.number - other.number) > apart
     if one.text is not None:
         return one.target != other.target
-    left, right = normal_text(one.target or ""), normal_text(other.target or "")
-    if left == right:
+    left, right = said[one.target or ""], said[other.target or ""]
+    if left.text == right.text:
         return False
-    for verdict in (_yes_no, _final_number):
-        said = verdict(left), verdict(right)
-        if None not in said:
-            return said[0] != said[1]
-    if len(_WORD.findall(_input(one))) < MIN_ANSWERED_WORDS:
+    if left.yes_no is not None and right.yes_no is not None:
+        return left.yes_no != right.yes_no
+    if left.number is not None and right.number is not None:
+        return left.number != right.number
+    if _jaccard(left.words, right.words) >= UNLIKE:
         return False
-    return _jaccard(set(_WORD.findall(left)), set(_WORD.findall(right))) < UNLIKE
+    return len(_WORD.findall(_input(one))) >= MIN_ANSWERED_WORDS
 
 
 def _yes_no(answer: str) -> str | None:
@@ -143,7 +186,7 @@ def _runs(text: str) -> set[str]:
     return {text[i : i + 4] for i in range(max(len(text) - 3, 1))}
 
 
-def _jaccard(one: set[str], other: set[str]) -> float:
+def _jaccard(one: Set[str], other: Set[str]) -> float:
     return len(one & other) / len(one | other) if one or other else 1.0
 
 

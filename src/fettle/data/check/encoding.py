@@ -5,6 +5,7 @@ In: examples, repaired already (``clean.repair``). Out: findings. Must not know:
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 from ftfy import badness
@@ -16,6 +17,9 @@ from fettle.records.rows import Example, Finding
 _LOST: Final = "\ufffd"
 _BAD: Final = 2
 """Unlikely sequences that no repair explains; a single one is found in decent text too."""
+_MOST_HITS: Final = 1_000
+_WORD: Final = 500
+"""Characters of a word before a hit in which signs of an address are looked for."""
 _CHINESE = re.compile("锟斤拷|烫{3,}|屯{3,}")
 _PRIVATE = re.compile("[\ue000-\uf8ff\U000f0000-\U000ffffd]")
 _RIGHT_TO_LEFT = re.compile("[\u202d\u202e]")
@@ -100,8 +104,8 @@ def _spelled(text: str) -> Iterator[tuple[str, str, int, int]]:
         candidates.append((_PERCENT, "percent-encoded bytes"))
     plain = without_code(text) if candidates else text
     for pattern, what in candidates:
-        for hit in pattern.finditer(plain):
-            word = plain[: hit.start()].split(" ")[-1]
+        for hit in islice(pattern.finditer(plain), _MOST_HITS):
+            word = plain[plain.rfind(" ", 0, hit.start()) + 1 : hit.start()][-_WORD:]
             in_address = "/" in word or "?" in word or "&" in word
             if not in_address and _stands_for_letters(hit[0]):
                 yield "encoding_error", what, *hit.span()

@@ -26,6 +26,8 @@ _IMBALANCE: Final = 10
 """The most frequent label beyond this many times the rarest is worth a note."""
 _TYPO_LETTERS: Final = 4
 """A word with fewer letters is another word when one of them changes."""
+_TYPO_CHARACTERS: Final = 100
+"""No typing errors are looked for in longer labels: that takes memory by the square of it."""
 _RARER: Final = 1 / 3
 """A mistyped label has fewer rows than the one that was meant; at most this many times."""
 _SEEN: Final = 0.2
@@ -125,7 +127,9 @@ def _near_labels(labels: Sequence[str]) -> list[tuple[str, str]]:
     by_part: dict[str, list[str]] = defaultdict(list)
     for label in labels:
         plain = _squashed(label)
-        parts = {plain, *(plain[:i] + plain[i + 1 :] for i in range(len(plain)))}
+        parts = {plain}
+        if len(plain) <= _TYPO_CHARACTERS:
+            parts.update(plain[:i] + plain[i + 1 :] for i in range(len(plain)))
         parts.add("".join(map(_singular, _words(label))))
         for part in parts:
             by_part[part].append(label)

@@ -8,12 +8,13 @@ contains the other), near_duplicate and similar_text (within one side), same_tem
 about a leak stands at the row that judges and names the rows that are trained on.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from fettle.data.deduplicate import input_key
 from fettle.data.near import Clusters, Link, clusters
-from fettle.data.placing import RANK, Placed
+from fettle.data.placing import RANK, SEEN, Placed
 from fettle.records.rows import Example, Finding, Split, SplitRow
 
 MAX_RELATED = 20
@@ -32,9 +33,7 @@ def set_aside(placed: Sequence[Placed], found: Clusters) -> list[Finding]:
     for link in found.links:
         if not link.binds:
             continue
-        for lower, higher in _crossing(by_key, link):
-            if lower.side == "quarantine" or higher.side == "quarantine":
-                continue
+        for lower, higher in _lower_rows(by_key, link):
             lower.side, lower.reason = "quarantine", "split_leak_near"
             findings.append(
                 lower.example.finding(
@@ -56,20 +55,23 @@ def find(placed: Sequence[Placed], found: Clusters) -> list[Finding]:
         found: clusters of their inputs.
     """
     by_key = _by_key(item for item in placed if item.side != "quarantine")
-    leaks: dict[str, list[tuple[Link, Placed, Placed]]] = defaultdict(list)
+    leaks: dict[str, _Entries] = defaultdict(_Entries)
     twins: dict[str, list[tuple[Link, Placed, Placed]]] = defaultdict(list)
     for link in found.links:
         if link.method == "template":
             continue
         if link.method in _SAME:
-            for lower, higher in _crossing(by_key, link):
-                if link.binds or not (lower.cut and higher.cut):
-                    leaks[higher.example.row_id].append((link, higher, lower))
+            for higher, lower in _crossing(by_key, link):
+                if not link.binds and higher.cut:
+                    lower = [item for item in lower if not item.cut]
+                if lower:
+                    leaks[higher.example.row_id].add(link, higher, lower)
         left, right = by_key.get(link.left, ()), by_key.get(link.right, ())
         if left:
             # Of two rows the one with the larger key is named, never both.
+            first = {item.side: item for item in reversed(left)}
             for item in right:
-                partner = next((x for x in left if x.side == item.side), None)
+                partner = first.get(item.side)
                 if partner is not None:
                     twins[item.example.row_id].append((link, item, partner))
     findings = [_leak(entries) for entries in leaks.values()]
@@ -77,7 +79,30 @@ def find(placed: Sequence[Placed], found: Clusters) -> list[Finding]:
     templates = [link for link in found.links if link.method == "template"]
     if templates and placed:
         findings.append(_template(templates, by_key, placed[0].example))
+    findings += _parted(found, by_key)
     return findings
+
+
+def find_earlier(
+    placed: Sequence[Placed], gone: Sequence[Placed], found: Clusters
+) -> list[Finding]:
+    """Rows that judge and are nearly the same as one that an earlier run chose weights on.
+
+    Args:
+        placed: rows whose sides are final.
+        gone: rows of earlier runs that are not among them, on the sides that they had.
+        found: clusters of both.
+    """
+    by_key = _by_key(item for item in placed if item.side in ("validation", "holdout"))
+    seen = _by_key(item for item in gone if item.side in SEEN)
+    leaks: dict[str, _Entries] = defaultdict(_Entries)
+    for link in found.links if seen else ():
+        for one, other in ((link.left, link.right), (link.right, link.left)):
+            if link.method in _SAME and other in seen:
+                for item in by_key.get(one, ()):
+                    if RANK[item.side] > RANK[seen[other][0].side]:
+                        leaks[item.example.row_id].add(link, item, seen[other])
+    return [_leak(entries, " of an earlier run") for entries in leaks.values()]
 
 
 def against(
@@ -128,22 +153,38 @@ def with_train_twin(splits: Iterable[SplitRow], findings: Iterable[Finding]) -> 
         splits: the account.
         findings: of the same check.
     """
+    # A row that is not in the account is one that an earlier run chose weights on.
     side: Mapping[str, Split] = {row.row_id: row.split for row in splits}
     return {
         finding.row_id
         for finding in findings
         if finding.kind in _LEAKS
         and side.get(finding.row_id) == "holdout"
-        and any(side.get(row_id) == "train" for row_id in finding.related)
+        and any(side.get(row_id, "train") == "train" for row_id in finding.related)
     }
 
 
-def _leak(entries: Sequence[tuple[Link, Placed, Placed]]) -> Finding:
+@dataclass(slots=True)
+class _Entries:
+    """What a row that judges is like: how many rows, and the first ones of each side."""
+
+    count: int = 0
+    first: list[tuple[Link, Placed, Placed]] = field(default_factory=list)
+
+    def add(self, link: Link, item: Placed, others: Sequence[Placed]) -> None:
+        """Note rows of one lower side and one input, in the order of their ids."""
+        self.count += len(others)
+        self.first += [(link, item, other) for other in others[:MAX_RELATED]]
+
+
+def _leak(entries: _Entries, whose: str = "") -> Finding:
     """One finding for a row that judges, about all rows of lower sides that are like it."""
-    ranked = sorted(entries, key=lambda entry: (RANK[entry[2].side], -entry[0].similarity,
-                                                entry[2].example.row_id))  # fmt: skip
+    ranked = sorted(entries.first, key=lambda entry: (RANK[entry[2].side], -entry[0].similarity,
+                                                      entry[2].example.row_id))  # fmt: skip
     link, item, other = ranked[0]
-    number = f"{len(ranked)} {other.side} rows are" if len(ranked) > 1 else f"a {other.side} row is"
+    several = entries.count > 1
+    number = f"{entries.count:,} {other.side} rows" if several else f"a {other.side} row"
+    number += f"{whose} {'are' if several else 'is'}"
     return item.example.finding(
         "split_leak_near",
         "warning",
@@ -201,22 +242,70 @@ def _template(
     )
 
 
+def _parted(found: Clusters, by_key: Mapping[str, Sequence[Placed]]) -> list[Finding]:
+    """One finding about rows that begin alike and lie on both sides; no one of them is a twin."""
+    parted: list[tuple[Counter[str], list[Placed]]] = []
+    for group in found.beginnings:
+        rows = [item for key in group for item in by_key.get(key, ())]
+        sides = Counter(item.side for item in rows)
+        if len(sides) > 1 and "train" in sides:
+            parted.append((Counter(sides), rows))
+    if not parted:
+        return []
+    sides, rows = max(parted, key=lambda entry: (len(entry[1]), entry[1][0].example.row_id))
+    one = next(item for item in rows if item.side == "train")
+    other = max(rows, key=lambda item: RANK[item.side])
+    counts = ", ".join(f"{side} {sides[side]:,}" for side in RANK if sides[side])
+    such = f"{_place(one.example)} and {_place(other.example)}"
+    number = "Rows that begin" if len(parted) == 1 else f"{len(parted):,} groups of rows that begin"
+    return [
+        Finding(
+            "",
+            one.example.source,
+            0,
+            None,
+            "split_leak_near",
+            "warning",
+            f"{number} with the same 50 words, or the same exchange, lie on several sides"
+            f" ({counts}{' in the largest group' if len(parted) > 1 else ''}), such as {such}",
+            "if they are about one document or conversation, name the column that says so with"
+            " --group: then each is on one side",
+        )
+    ]
+
+
 def _by_key(items: Iterable[Placed]) -> dict[str, list[Placed]]:
+    """Rows by input; in the order of their ids, so that the order of a file plays no part."""
     found: dict[str, list[Placed]] = defaultdict(list)
-    for item in items:
+    for item in sorted(items, key=lambda item: item.example.row_id):
         found[item.key].append(item)
     return dict(found)
 
 
-def _crossing(
+def _lower_rows(
     by_key: Mapping[str, Sequence[Placed]], link: Link
 ) -> Iterable[tuple[Placed, Placed]]:
-    """Pairs of rows of a link on different sides, that of the lower side first."""
-    for left in by_key.get(link.left, ()):
-        for right in by_key.get(link.right, ()):
-            low, high = sorted((left, right), key=lambda x: RANK.get(x.side, -1))
-            if low.side != high.side:
-                yield low, high
+    """Each row of a link below one of the other input, with that; what is below the top first."""
+    for side in ("holdout", "validation"):
+        for one, other in ((link.left, link.right), (link.right, link.left)):
+            higher = next((item for item in by_key.get(other, ()) if item.side == side), None)
+            for item in by_key.get(one, ()) if higher is not None else ():
+                if higher is not None and RANK.get(item.side, len(RANK)) < RANK[side]:
+                    yield item, higher
+
+
+def _crossing(
+    by_key: Mapping[str, Sequence[Placed]], link: Link
+) -> Iterable[tuple[Placed, list[Placed]]]:
+    """Each row of a link, with the rows of the other input on each lower side."""
+    for one, other in ((link.left, link.right), (link.right, link.left)):
+        by_side: dict[Split, list[Placed]] = defaultdict(list)
+        for item in by_key.get(one, ()):
+            by_side[item.side].append(item)
+        for item in by_key.get(other, ()):
+            for side, items in by_side.items():
+                if RANK[side] < RANK[item.side]:
+                    yield item, items
 
 
 def _how(link: Link, place: str) -> str:

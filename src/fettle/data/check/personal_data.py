@@ -7,7 +7,7 @@ The kinds are listed in ``fettle.data.sensitive.personal``.
 from collections import Counter
 from collections.abc import Sequence
 
-from fettle.data.check.places import texts
+from fettle.data.check.places import every_text
 from fettle.data.check.screen import Screen
 from fettle.data.sensitive import PERSONAL_SIGNS, WORDS, find_personal, redact
 from fettle.records.rows import Example, Finding
@@ -31,7 +31,7 @@ def look(example: Example) -> Finding | None:
     """What one row holds."""
     counts: Counter[str] = Counter()
     place, where = "", ""
-    for name, text in texts(example):
+    for name, text in every_text(example):
         spans = find_personal(text)
         if not spans:
             continue

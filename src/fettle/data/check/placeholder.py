@@ -7,6 +7,7 @@ a text (``Dear {{name}}``) may be meant, above all where many rows have it.
 """
 
 import re
+import string
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
@@ -30,6 +31,12 @@ _AS_ANSWER: Final = frozenset(
      "answer pending", "pending", "no comment", "none provided", "not answered", "test test", "foo",
      "foobar", "foo bar", "asdf", "qwerty", "unknown error", "no text")
 )  # fmt: skip
+_MAY_ANSWER: Final = frozenset(
+    ("not available", "not applicable", "no comment", "no answer", "no response", "no reply",
+     "no output", "no text", "not answered", "unanswered", "pending", "empty", "blank",
+     "unknown error")
+)  # fmt: skip
+"""Those that are what some question is about: a person decides."""
 _SLOTS: Final = (
     "name|first name|last name|full name|customer|company|your|insert|enter|add|fill in|date"
     "|address"
@@ -81,6 +88,8 @@ _NOTE = re.compile(
 _IN_CODE = re.compile(
     r"\bf[\"']|print\(|\.format\(|printf|console\.log|template|jinja|mustache|=>", re.I
 )
+_LINE = 500
+"""Characters of a line before a hole in which signs of code are looked for."""
 _LONGEST_WORDS = max(map(len, _ANYWHERE | _AS_ANSWER))
 # How else a field begins that is one: with a sign, or the letters of _REPEATED and _LOREM.
 _BEGINNINGS = ("x", "asdf", "qwer", "jkl", "blah", "test", "lorem", "dolor", "consec", "tempor",
@@ -131,7 +140,7 @@ def find(examples: Sequence[Example], seen: Sequence[Seen] | None = None) -> lis
             evidence += f"; {values[value]:,} rows have it"
             remedy = "leave the rows out, unless it is what the model should say"
         elif is_whole and example.messages and value != "none":
-            severity = "error"
+            severity = "warning" if value.strip(" .!") in _MAY_ANSWER else "error"
         elif not is_whole and num_holes > often and len(examples) >= 50:
             severity = "note"
             evidence += f"; {num_holes:,} rows have such holes"
@@ -152,12 +161,20 @@ def look(example: Example, may_have_hole: bool = True) -> Seen:
         if place.endswith("(tool)") or "system" in place:
             continue
         is_answer = "answer" in place or "assistant" in place
-        if len(text) <= _LONGEST_WHOLE and _is_whole(text.strip(), is_answer):
-            value = text.strip()
+        value = text.strip()
+        if len(text) <= _LONGEST_WHOLE and _is_whole(value, is_answer):
+            bare = value.casefold().strip(" .")
+            if is_answer and bare.strip(string.punctuation) and bare in _asked(example):
+                continue  # it was asked about, or is quoted
             return True, f"{place} is only {value!r}", value.casefold()
         if may_have_hole and hole is None and (span := _hole(text)) is not None:
             hole = False, f"a hole in {place}: {span[:60]!r}", span
     return hole
+
+
+def _asked(example: Example) -> str:
+    """What users said, in lower case."""
+    return "\n".join(turn.content.casefold() for turn in example.messages if turn.role == "user")
 
 
 def _is_whole(text: str, is_answer: bool) -> bool:
@@ -199,7 +216,7 @@ def _hole(text: str) -> str | None:
                 inner = hit[0].strip("[]{}<>%$ ")
                 if inner.upper().replace(" ", "_") in _OWN_MASKS:
                     continue
-                line = plain[plain.rfind("\n", 0, hit.start()) + 1 : hit.start()]
+                line = plain[plain.rfind("\n", 0, hit.start()) + 1 : hit.start()][-_LINE:]
                 if not _IN_CODE.search(line):
                     return hit[0]
     for pattern in (_LOREM, _NOTE) if noted else ():

@@ -6,6 +6,7 @@ In: examples. Out: texts with the name of their place. Must not know: faults.
 import re
 from collections.abc import Iterator
 
+from fettle.data.calls import call_texts
 from fettle.data.sensitive import redact
 from fettle.records.rows import Example
 
@@ -28,6 +29,12 @@ def texts(example: Example) -> Iterator[tuple[str, str]]:
             yield _SHORT.get(turn.role, "the system turn"), turn.content
         else:
             yield f"turn {number} ({turn.role})", turn.content
+
+
+def every_text(example: Example) -> Iterator[tuple[str, str]]:
+    """``texts``, and those inside tool calls and tools, which may hold something too."""
+    yield from texts(example)
+    yield from call_texts(example)
 
 
 _SHORT = {"user": "the prompt", "assistant": "the answer"}

@@ -20,10 +20,17 @@ _WHICH = (
     r"|initial|original|existing|current|other|former|past|system|safety|prompt|given|programmed"
     r"|content)\s+){1,6}"
 )
+_ORDERS = r"(?:instructions?|directions?|directives?|guidelines?|prompts?|programming)\b"
 _WHAT = (
     r"(?:instructions?|directions?|directives?|guidelines?|rules|prompts?|commands?|programming"
     r"|training|restrictions?|constraints?|filters?|polic(?:y|ies))\b"
 )
+# Of these a customer speaks too, unless they are the model's, or were said before.
+_THEIRS = (
+    r"(?=(?:\w+\s+){0,5}?(?:your|its|previous|prior|above|earlier|preceding|initial|original|former"
+    r"|past|system|safety|prompt|given|programmed|content)\s)"
+)
+_ALL = r"(?:all|any|every)\s+(?:of\s+)?(?:(?:the|these|those)\s+)?"
 _MODEL = (
     r"(?:ai|a\.i\.|llms?|(?:large\s+)?language\s+models?|chatbots?"
     r"|ai\s+(?:assistants?|models?|systems?))"
@@ -37,7 +44,10 @@ _SOURCES: Final[tuple[tuple[tuple[str, ...], str], ...]] = (
     (("instruct", "direct", "guideline", "rule", "prompt", "command", "programming", "training",
       "restrict", "constraint", "filter", "polic"),
      r"\b(?:ignore|disregard|forget|override|bypass|neglect|skip|discard|violate)\s+(?:about\s+)?"
-     + _WHICH + _WHAT),
+     r"(?:" + _THEIRS + _WHICH + _WHAT
+     + r")|\b(?:ignore|disregard|forget|override|bypass|neglect|discard)\s+(?:about\s+)?"
+     + _WHICH + _ORDERS
+     + r"|\b(?:ignore|disregard)\s+" + _ALL + r"(?:rules|restrictions|constraints|policies)\b"),
     (("instruct", "direct", "guideline", "rule", "prompt", "command"),
      r"\b(?:do\s+not|don['’]?t|stop|never|no\s+longer)\s+(?:follow|obey|comply\s+with|listen\s+to"
      r"|following|obeying)\s+" + _WHICH + _WHAT),
@@ -57,7 +67,7 @@ _SOURCES: Final[tuple[tuple[tuple[str, ...], str], ...]] = (
      r"(?:system\s+)?(?:prompts?|instructions?|messages?|rules|guidelines)"
      r"|\b(?:reveal|print|leak|expose|dump|repeat)\s+(?:me\s+)?(?:the\s+)?(?:system|hidden|secret|initial)\s+prompt"),
     (("above",),
-     r"\brepeat\s+(?:all|everything|verbatim|the|text|words|content|sentences?|\s)*above\b.{0,30}"
+     r"\brepeat\s+(?:(?:all|everything|verbatim|the|text|words|content|sentences?)\s+)*above\b.{0,30}"
      r"\b(?:starting|beginning|verbatim|word\s+for\s+word|in\s+full)"),
     (("you have no", "you are not bound", "you are free", "you are unrestricted", "you don",
       "you do not",
@@ -66,19 +76,25 @@ _SOURCES: Final[tuple[tuple[tuple[str, ...], str], ...]] = (
      r"|free\s+(?:of|from)|unrestricted)|don['’]?t\s+have|do\s+not\s+have|had\s+no)\s+(?:any\s+)?(?:by\s+)?"
      r"(?:\w+\s+)?(?:restrictions?|rules|guidelines|limits|limitations|filters?|polic(?:y|ies))"),
     (("from now on",),
-     r"\bfrom\s+now\s+on,?\s+(?:you\s+(?:will|must|are|should|shall|can)|(?:only\s+)?(?:answer|respond"
-     r"|reply|act|speak|behave)\b)"),
+     r"\bfrom\s+now\s+on,?\s+(?:you\s+are\s+(?:an?|no|not|going|free|" + _MODEL + r"|(?-i:DAN))\b"
+     r"|(?:(?:only|always|never)\s+)?(?:answer|respond|reply|act|speak|behave|pretend|obey|output)\b"
+     r"|you\s+(?:will|must|should|shall|can|are\s+to)\s+(?:(?:only|always|never|not|just)\s+)?"
+     r"(?:answer|respond|reply|act|speak|behave|pretend|obey|output|ignore|follow|say|write|talk"
+     r"|refuse|classify|comply|roleplay|be\s+(?:an?|my|called|known|free))\b)"),
     ((" mode",),
      r"\b(?:developer|god|admin|debug|dan|unrestricted|sudo)\s+mode\b.{0,40}\b(?:bypass|filters?"
      r"|restrictions?|unfiltered|uncensored|no\s+limits?|without)"),
     (("bypass",),
-     r"\bbypass\s+(?:your|all|the)\s+(?:\w+\s+)?(?:filters?|restrictions?|safety|guardrails?|safeguards)"),
+     r"\bbypass\s+(?:(?:all|any)\s+(?:of\s+)?)?(?:your|its|the\s+(?:model|ai|assistant|content|safety)(?:['’]s)?"
+     r"|content|safety)\s+(?:\w+\s+)?(?:filters?|restrictions?|safety|guardrails?|safeguards)"
+     r"|\bbypass\s+(?:your|all|the)\s+(?:safety|guardrails?|safeguards|content\s+filters?)"),
     (("system",),
-     r"(?:\b(?-i:SYSTEM)|(?:^|[\n.!?\]]\s*|\[)system)(?:\s+(?:override|message|prompt|update|note"
-     r"|command))?\s*\]?\s*:\s*(?:you|the|ignore|new|always|from|approve|now)\b"
+     r"(?:\b(?-i:SYSTEM)|(?:^|[\n.!?\]]\s{0,9}|\[)system)(?:\s+(?:override|message|prompt|update|note"
+     r"|command))?\s*\]?\s*:\s*(?:you|the\s+(?:user|assistant|ai|model|above|previous|following)|ignore"
+     r"|new|always|from|approve|now)\b"
      r"|\[\s*system\s+(?:override|message|prompt|update|command)\s*\]|\[system\]\(#"),
     (("new instruction", "new rule", "new task", "new system"),
-     r"(?:^|[\n.!?>\]]\s*|\b(?:your|with)\s+)new\s+(?:instructions?|rules|task|system\s+prompt)\s*:"),
+     r"(?:^|[\n.!?>\]]\s{0,9}|\b(?:your|with)\s+)new\s+(?:instructions?|rules|task|system\s+prompt)\s*:"),
     (("attention", "note to", "dear", "hey", "hello", "important"),
      r"\b(?:attention|note\s+to|dear|hey|hello|important\s+for)\s+(?:the\s+|any\s+|all\s+)?"
      + _MODEL + r"\b\s*[:,!]"),

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from fettle.data.calls import call_texts
 from fettle.records.rows import Example
 
 Mask = NDArray[np.bool_]
@@ -40,6 +41,9 @@ class Screen:
                 if turn.content:
                     owners.append(row)
                     self._texts.append(turn.content)
+            inside = [text for _, text in call_texts(example)]
+            owners.extend([row] * len(inside))
+            self._texts.extend(inside)
         self._owners = np.array(owners, np.int64)
 
     def with_words(self, words: Sequence[str], any_case: bool = False) -> Mask:

@@ -6,7 +6,7 @@ In: examples. Out: findings, without the secrets. Must not know: masking, splits
 from collections import Counter
 from collections.abc import Sequence
 
-from fettle.data.check.places import texts
+from fettle.data.check.places import every_text
 from fettle.data.check.screen import Screen
 from fettle.data.sensitive import SECRET_NAMES, SECRET_SIGNS, find_secrets
 from fettle.records.rows import Example, Finding
@@ -29,7 +29,7 @@ def look(example: Example) -> Finding | None:
     """What one row holds."""
     counts: Counter[str] = Counter()
     places: list[str] = []
-    for place, text in texts(example):
+    for place, text in every_text(example):
         spans = find_secrets(text)
         if spans:
             counts.update(span.name for span in spans)

@@ -54,7 +54,7 @@ _JINJA = re.compile(
     r"\{%-? ?(?:for|if|elif|else|endif|endfor|set|macro|generation)\b"
     r"|\{\{-? ?(?:messages?\b|bos_token|eos_token|system_message|loop\.)"
 )
-_BYTES = re.compile(r"(?:Ġ\w+\S*\s?){2}|Ċ|(?:▁\w+){3}")
+_BYTES = re.compile(r"Ġ\w[^\sĠ]*\s?Ġ\w|Ċ|(?:▁\w+){3}")
 _QUOTES = "\"'“”‘’«»"
 _SIGNS: Final = (*_MAYBE, "<s>", "</s>", "{%", "{{", "##", "Ġ", "Ċ", "▁", "Below is an instruction",
                  "A chat between a curious")  # fmt: skip

@@ -11,13 +11,16 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from fettle.data.calls import changed_call, changed_texts
 from fettle.data.cleaning.clean import repair
-from fettle.data.meaning.normalize import BEFORE, fixed_kinds
+from fettle.data.meaning.normalize import BEFORE, answer_text, fixed_kinds
 from fettle.data.sensitive import WORDS, mask
 from fettle.recipe.policies import Policy, policy_of
 from fettle.records.rows import Example, Finding
 
-TEXT_ROLES = frozenset({"text", "prompt", "completion", "context", "messages", "system"})
+TEXT_ROLES = frozenset(
+    {"text", "prompt", "completion", "context", "messages", "system", "tools"}
+)
 """Roles of columns whose texts are repaired and masked."""
 _REMEDY = "masked for training and judging; the original comes back with `fettle restore`"
 
@@ -91,10 +94,18 @@ def _masked(example: Example, personal: bool, secrets: bool) -> tuple[Example, C
     if example.text is not None:
         changed = replace(example, text=hide(example.text))
     else:
-        turns = tuple(replace(turn, content=hide(turn.content)) for turn in example.messages)
-        changed = replace(example, messages=turns)
-        if turns and turns[-1].content.strip():
-            changed = replace(changed, target=turns[-1].content)
+        turns = tuple(
+            replace(
+                turn,
+                content=hide(turn.content),
+                tool_calls=tuple(changed_call(call, hide) for call in turn.tool_calls),
+            )
+            for turn in example.messages
+        )
+        tools = tuple(changed_texts(tool, hide) for tool in example.tools)
+        changed = replace(example, messages=turns, tools=tools)
+        if turns:
+            changed = replace(changed, target=answer_text(turns[-1]))
     if not counts:
         return example, counts
     tags = {name: value for name, value in example.tags.items() if not name.startswith(BEFORE)}

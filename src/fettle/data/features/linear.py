@@ -251,7 +251,8 @@ def fit_fast(
     Source: Böhning 1992, "Multinomial logistic regression algorithm" (the bound 1/2 Z'Z; 1/4 Z'Z
     for one column by itself).
     """
-    shares = np.clip(targets.mean(axis=0), 1e-6, 1.0 - 1e-6)
+    # Of no rows at all the share is 0 as well.
+    shares = np.clip(targets.sum(axis=0) / max(1, len(targets)), 1e-6, 1.0 - 1e-6)
     logits = np.log(shares / (1.0 - shares)) if several else np.log(shares)
     offsets = logits.astype(np.float32)
     curvature = (0.25 if several else 0.5) * (features.T @ features)

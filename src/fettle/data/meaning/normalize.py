@@ -295,7 +295,12 @@ def _as_chat(worker: _Normalizer, row: RawRow, example: Example) -> Example:
             "nothing to do: there is no answer to learn after them",
         )
     target = messages[last]
-    text = target.content or json.dumps([dict(c) for c in target.tool_calls], ensure_ascii=False)
+    text = answer_text(target)
     if not target.content.strip() and not target.tool_calls:
         raise _Unusable("empty", "the last answer is empty", "fill it in, or leave the row out")
     return replace(example, messages=messages[: last + 1], target=text)
+
+
+def answer_text(turn: Message) -> str:
+    """The target of a conversation that ends in this turn: its words, or its tool calls."""
+    return turn.content or json.dumps([dict(c) for c in turn.tool_calls], ensure_ascii=False)

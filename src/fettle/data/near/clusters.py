@@ -27,6 +27,8 @@ MAJORITY = 0.5
 """Share of the shorter text that must stand in the other one to hold both on one side."""
 MAX_SHARE = 0.05
 MAX_INPUTS = 100
+MAX_BEGIN = 0.5
+"""What more of the inputs begin with is an instruction in front of them, not a document."""
 _CONVERSATION_WORDS = 12
 """Conversations that share fewer words at their beginning share a greeting."""
 
@@ -59,6 +61,9 @@ class Clusters:
     """Input key to cluster key, for inputs that are not alone."""
     links: Sequence[Link]
     """Every pair that was found, akin ones and look-alikes of a template too."""
+    beginnings: Sequence[Sequence[str]] = ()
+    """Inputs that begin alike, as questions about one document do, or that continue the same
+    conversation; in a cluster only as far as there is room for them."""
 
     def key(self, input_key: str) -> str:
         """The key of an input's cluster; its own key where it is alone."""
@@ -87,10 +92,15 @@ def clusters(
     # Inputs of the same text that differ in the system turn.
     same = [(unit.keys[0], key) for unit in units for key in unit.keys[1:]]
     groups = [[units[i].keys[0] for i in group] for group in found.beginnings]
-    groups += _conversations(examples, keys)
+    conversations = _conversations(examples, keys)
+    common = [[units[i].keys[0] for i in group] for group in found.common_beginnings]
+    all_groups = [*groups, *conversations, *(g for g in common if len(g) <= MAX_BEGIN * len(units))]
+    room = max(MAX_INPUTS / 2, MAX_SHARE * len(examples))
+    groups += [group for group in conversations if len(group) <= room]
     grouped = [(group[0], key) for group in sorted(map(sorted, groups)) for key in group[1:]]
     limit = max(MAX_INPUTS, int(MAX_SHARE * len(units)))
-    return Clusters(_joined([*same, *edges, *grouped], limit), links)
+    beginnings = sorted({tuple(sorted(group)) for group in all_groups})
+    return Clusters(_joined([*same, *edges, *grouped], limit), links, beginnings)
 
 
 def shown_text(example: Example) -> str:
@@ -156,8 +166,7 @@ def _conversations(examples: Sequence[Example], keys: Sequence[str]) -> list[lis
         turns = [turn for turn in example.messages if turn.role not in ("system", "developer")]
         for start in _starts(turns):
             starting[start].add(key)
-    limit = max(MAX_INPUTS / 2, MAX_SHARE * len(examples))
-    return [list(group) for group in starting.values() if 1 < len(group) <= limit]
+    return [list(group) for group in starting.values() if len(group) > 1]
 
 
 def _starts(turns: Sequence[Message]) -> Iterable[str]:

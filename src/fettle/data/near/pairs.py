@@ -93,6 +93,8 @@ class _Chunk:
     """[N] one hash for all words of a text, in their order."""
     beginnings: Hashes
     """[N] the same for the first 50 words; 0 for shorter texts."""
+    whole_beginnings: Hashes
+    """[N] the same, boilerplate included."""
     num_words: Ints
     bands: NDArray[np.uint32]
     """[num bands, N]."""
@@ -111,6 +113,8 @@ class Found:
     """Sorted by content."""
     beginnings: list[list[int]]
     """Texts that begin with the same 50 words, such as questions about one document."""
+    common_beginnings: list[list[int]]
+    """The same where boilerplate counts: what many texts begin with may be a document too."""
 
 
 def find(texts: Sequence[str], other: Sequence[bool] | None = None, workers: int = 1) -> Found:
@@ -128,11 +132,14 @@ def find(texts: Sequence[str], other: Sequence[bool] | None = None, workers: int
     if other is not None:
         sides[:] = [other[i] for i in order]
     if len(texts) < 2:
-        return Found([], [])
+        return Found([], [], [])
     found = _find([plain(texts[i]) for i in order], sides, workers)
     return Found(
         [Pair(order[p.left], order[p.right], p.similarity, p.method) for p in found.pairs],
-        [[order[i] for i in group] for group in found.beginnings],
+        *(
+            [[order[i] for i in group] for group in groups]
+            for groups in (found.beginnings, found.common_beginnings)
+        ),
     )
 
 
@@ -143,6 +150,7 @@ def _find(texts: Sequence[str], other: NDArray[np.bool_], workers: int) -> Found
     num_words = np.concatenate([chunk.num_words for chunk in chunks])
     rows = np.concatenate([chunk.rows for chunk in chunks])
     beginnings = np.concatenate([chunk.beginnings for chunk in chunks])
+    whole = np.concatenate([chunk.whole_beginnings for chunk in chunks])
     shorts = _joined([chunk.shorts for chunk in chunks])
     bands = np.concatenate([chunk.bands for chunk in chunks], axis=1)
     anchors = np.concatenate([chunk.anchors for chunk in chunks])
@@ -163,7 +171,8 @@ def _find(texts: Sequence[str], other: NDArray[np.bool_], workers: int) -> Found
                 found[pair.left, pair.right] = pair
     found.update(_for_the_same(found.values(), pairs, other))
     found.update(((p.left, p.right), p) for p in pairs)
-    return Found([found[key] for key in sorted(found)], _groups(beginnings))
+    pairs_found = [found[key] for key in sorted(found)]
+    return Found(pairs_found, _groups(beginnings), _groups(whole) if len(common) else [])
 
 
 def mapped(function: Callable[[_In], _Out], items: Sequence[_In], workers: int) -> list[_Out]:
@@ -178,7 +187,8 @@ def mapped(function: Callable[[_In], _Out], items: Sequence[_In], workers: int) 
 
 
 def _index(texts: Sequence[str], common: Hashes) -> _Chunk:
-    words = without_common(parse(texts), common)
+    parsed = parse(texts)
+    words = without_common(parsed, common)
     counts = words.flat.counts
     eights = runs(words.flat, _RUN)
     few = np.flatnonzero((counts < _SHORT_WORDS) & (counts > 0))
@@ -187,6 +197,7 @@ def _index(texts: Sequence[str], common: Hashes) -> _Chunk:
     sizes[few] = grams.counts
     return _Chunk(
         *_row_hashes(words.flat),
+        _row_hashes(parsed.flat)[1],
         counts,
         band_keys(runs(words.flat, 2)),
         (eights.values >> np.uint64(32)).astype(np.uint32),

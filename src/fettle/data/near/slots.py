@@ -35,6 +35,8 @@ _MAX_NAMES = 0.5
 """Where more of the words inside sentences have a capital, capitals mark no names."""
 _MAX_CHARACTERS = 10_000
 """Of longer texts the beginnings are compared."""
+_MAX_WORDS = 300
+"""So many words from the first that differs are laid beside each other: that takes their square."""
 
 
 def same_template(one: str, two: str) -> bool:
@@ -56,9 +58,13 @@ def same_template(one: str, two: str) -> bool:
     if not numbers and not names:
         return False
     others = False
+    left, right = _differing(left, right)
+    is_cut = max(len(left), len(right)) > _MAX_WORDS
+    left, right = left[:_MAX_WORDS], right[:_MAX_WORDS]
     matcher = SequenceMatcher(None, left, right, autojunk=False)
     for how, a, b, c, d in matcher.get_opcodes():
-        if how == "equal":
+        # What stands at the cut may have its counterpart behind it.
+        if how == "equal" or (is_cut and (b == len(left) or d == len(right))):
             continue
         slot = how == "replace" and max(b - a, d - c) <= _MAX_SLOT
         if slot:
@@ -70,6 +76,15 @@ def same_template(one: str, two: str) -> bool:
             )
         others |= not slot
     return not others
+
+
+def _differing(left: list[str], right: list[str]) -> tuple[list[str], list[str]]:
+    """The words between what the two begin with and what they end in."""
+    shorter = min(len(left), len(right))
+    start = next((i for i in range(shorter) if left[i] != right[i]), shorter)
+    room = shorter - start
+    end = next((i for i in range(room) if left[-1 - i] != right[-1 - i]), room)
+    return left[start : len(left) - end], right[start : len(right) - end]
 
 
 def _names(text: str, words: Collection[str]) -> set[str]:

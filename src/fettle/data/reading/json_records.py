@@ -6,7 +6,8 @@ the fields mean.
 Shapes of a JSON file that are understood:
     [{...}, ...]                           a list of objects
     [[text, label], ...]  ["text", ...]    a list of lists (columns "0", "1", ...) or of texts
-    {"train": [...], "test": [...]}        lists by name; the name becomes the column "split"
+    {"train": [...], "test": [...]}        lists by name; the name becomes the column "split";
+                                           empty lists and plain values may stand beside them
     {"greeting": ["hi", ...], ...}         lists by name; the name becomes the column "key"
     {"text": [...], "label": [...]}        columns
     {"id1": {...}, "id2": {...}}           objects by name; the name becomes the column "key"
@@ -84,7 +85,7 @@ def read_json(text: str, source: str, has_invalid: bool) -> list[RawRow]:
         source: name for the rows.
         has_invalid: whether the text holds bytes that could not be decoded.
     Raises:
-        DataError: E0324 not JSON, E0325 JSON without records.
+        DataError: E0324 not JSON, E0325 JSON without records, or with several kinds of them.
     """
     try:
         document = _loads_strictly(text)
@@ -105,7 +106,16 @@ def read_json(text: str, source: str, has_invalid: bool) -> list[RawRow]:
             where=where,
             hint="mend the file at that place, or fetch it again if it was cut short",
         ) from error
-    records = list(_find(document, (), 0))
+    try:
+        records = list(_find(document, (), 0))
+    except _SeveralLists as several:
+        first, *others = (f"{place} ({count:,})" for place, count in several.counts.items())
+        raise DataError(
+            "E0325",
+            f"{source} holds records in several places: {first}, and beside it {', '.join(others)}",
+            why="They are not of one kind: one would be read and the others be lost",
+            hint="give the rows as one list, or each list as a file of its own",
+        ) from None
     key = _doubled_container(document, records)
     if key is not None:
         raise DataError(
@@ -159,10 +169,10 @@ def _find(value: Any, path: _Path, depth: int) -> Iterator[_Record]:
     if (columns := _columns(value)) is not None:
         yield from ((("",), {}, row) for row in columns)
         return
-    listed = [(key, item) for key, item in items if _is_record_list(item)]
-    if len(listed) == len(items) > 1 and _are_alike([item[0] for _, item in listed]):
-        name = "split" if all(split_of(key) for key, _ in listed) else "key"
-        for key, item in listed:
+    lists = _named_lists(value)
+    if lists:
+        name = "split" if all(map(split_of, lists)) else "key"
+        for key, item in lists.items():
             for index, entry in enumerate(item):
                 yield (*path, key, index), {name: key}, entry
         return
@@ -170,17 +180,68 @@ def _find(value: Any, path: _Path, depth: int) -> Iterator[_Record]:
         yield from (((*path, key), {"key": key}, item) for key, item in items)
         return
     if depth < 3:
-        # A wrapper such as {"version": 1, "data": [...]}: the longest list of objects in it.
-        found = [
-            list(_find(item, (*path, key), depth + 1))
+        # A wrapper such as {"version": 1, "data": [...]}: the one list of records in it.
+        found = {
+            key: records
             for key, item in items
-            if isinstance(item, dict) or _is_record_list(item)
-        ]
+            if (isinstance(item, dict) or _is_record_list(item))
+            and (records := list(_find(item, (*path, key), depth + 1)))
+        }
         if found:
-            yield from max(found, key=len)
+            yield from _only(found, path)
             return
     if depth == 0 and any(isinstance(item, str) for _, item in items):
         yield path, {}, value
+
+
+class _SeveralLists(Exception):
+    """A document with records in several places that are not of one kind."""
+
+    def __init__(self, counts: Mapping[str, int]) -> None:
+        super().__init__(str(counts))
+        self.counts = counts
+        """Place -> records there, the most first."""
+
+
+def _named_lists(value: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The lists of an object that holds several of one kind, by name; none where it does not.
+
+    Empty lists may stand among them, and what is plain beside them, such as a version.
+    """
+    lists = {key: item for key, item in value.items() if item == [] or _is_record_list(item)}
+    full = [item for item in lists.values() if item]
+    # One list with records among empty ones is a side only if all of them are named like sides.
+    several = len(full) > 1 or (len(full) == 1 < len(lists) and all(map(split_of, lists)))
+    beside = [item for key, item in value.items() if key not in lists]
+    is_plain = all(
+        _is_record(item) if isinstance(item, dict) else not isinstance(item, list)
+        for item in beside
+    )
+    if several and is_plain and _are_alike([_first(item) for item in full]):
+        return lists
+    return {}
+
+
+def _only(found: Mapping[str, Sequence[_Record]], path: _Path) -> Sequence[_Record]:
+    """The records of a wrapper; what tells about them (names of labels, a licence) is left out.
+
+    Raises:
+        _SeveralLists: others would be lost.
+    """
+    by_size = sorted(found, key=lambda key: -len(found[key]))
+    rows = [key for key in by_size if split_of(key) or not _is_about(found[key], (*path, key))]
+    if len(rows) > 1:
+        raise _SeveralLists({".".join(map(str, (*path, k))): len(found[k]) for k in rows})
+    return found[rows[0] if rows else by_size[0]]
+
+
+def _is_about(records: Sequence[_Record], path: _Path) -> bool:
+    """Whether these are no rows: one object of plain values, or texts alone."""
+    return records[0][0] == path or all(isinstance(item, str) for _, _, item in records)
+
+
+def _first(items: Sequence[Any]) -> Any:
+    return next(item for item in items if isinstance(item, dict | list | str))
 
 
 def _are_alike(values: Sequence[Any]) -> bool:
@@ -195,10 +256,8 @@ def _are_alike(values: Sequence[Any]) -> bool:
 
 
 def _is_record_list(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(item, dict | list | str) for item in value[:100])
+    return isinstance(value, list) and any(
+        isinstance(item, dict | list | str) for item in value[:100]
     )
 
 

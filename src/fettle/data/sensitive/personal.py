@@ -106,6 +106,20 @@ _OTHER_NUMBER = re.compile(
     r"|confirmation|purchase|id|claim|part|sku|isbn|model|code|pin|room|card|nhs|bsn)\b[^\d\n]{0,24}$",
     re.IGNORECASE,
 )
+_ORDER_NUMBER = re.compile(
+    r"\b(?:orders?|ticket|invoice|tracking|shipment|parcel|serial|booking|confirmation|purchase"
+    r"|reference|ref|sku|isbn|model|part|article|item|batch|room|flat|suite)\b[^\w\n]{0,3}"
+    r"(?:(?:number|no|nr|num|id|code|is|was)\b[^\w\n]{0,3}){0,3}$",
+    re.IGNORECASE,
+)
+_COUNTED = re.compile(
+    r"\s+(?:times|customers|users|people|rows|records|lines|items|messages|points|orders|files|tokens"
+    r"|words|units|pieces|steps|dollars|euros|pounds|euro|dollar|bytes|samples|views|visits|visitors"
+    r"|subscribers|followers|downloads|clicks|seconds|minutes|hours|years|steps|miles|meters|metres"
+    r"|km|kg|usd|eur|gbp|households|patients|employees|students|readers|copies|tons|tonnes)\b",
+    re.IGNORECASE,
+)
+_TABLE_CELL = re.compile(r"\b(?:the|this|that|in|each|excel|table)\s+cell\s+$", re.IGNORECASE)
 _TOLL_FREE = re.compile(r"(?:1[ .-]?)?\(?8(?:00|33|44|55|66|77|88)\)?[ .-]")
 _COUNTRY = re.compile(
     r"1|7|2[07]|2[1-69]\d|3[0-469]|3[578]\d|4[013-9]|42\d|5[1-8]|5[09]\d|6[0-6]|6[7-9]\d|8[1246]"
@@ -248,11 +262,15 @@ def _macs(text: str) -> Iterator[Span]:
 def _many_digits(text: str) -> Iterator[Span]:
     """Whatever has at least seven digits, the surer kinds first."""
     yield from _ibans(text)
-    yield from _checked(_CARD, text, numbers.is_card, "CARD")
+    for span in _checked(_CARD, text, numbers.is_card, "CARD"):
+        if not _is_of_an_order(text, span.start):
+            yield span
     yield from _checked(_CHINESE, text, numbers.is_chinese_id)
     yield from _checked(_NIR, text, numbers.is_nir)
     yield from _checked(_CPF, text, numbers.is_cpf)
-    yield from _checked(_DNI, text, numbers.is_dni)
+    for span in _checked(_DNI, text, numbers.is_dni):
+        if not _is_of_an_order(text, span.start):
+            yield span
     for pattern in (_SSN, _SSN_TOLD):
         for hit in pattern.finditer(text):
             if numbers.is_us_ssn(hit[1], hit[2], hit[3]):
@@ -327,8 +345,24 @@ def _phones(text: str) -> Iterator[Span]:
         if _TOLL_FREE.match(hit[0]) or _DATE.fullmatch(hit[0]):
             continue
         before = text[max(0, hit.start() - 45) : hit.start()]
+        if hit[0].isdigit() and _is_amount(hit[0], before, text[hit.end() : hit.end() + 40]):
+            continue
         if _nearest_word(before) == "phone":
             yield Span(*hit.span(), "PHONE")
+
+
+def _is_of_an_order(text: str, at: int) -> bool:
+    """Whether the words before a number name something that is numbered, and no card or person."""
+    return _ORDER_NUMBER.search(text[max(0, at - 40) : at]) is not None
+
+
+def _is_amount(number: str, before: str, after: str) -> bool:
+    """Whether digits without a gap count something, or name a place in a table."""
+    return (
+        number.endswith("0000")
+        or _COUNTED.match(after) is not None
+        or (_TABLE_CELL.search(before) is not None)
+    )
 
 
 def _nearest_word(before: str) -> str:

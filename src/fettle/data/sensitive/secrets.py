@@ -74,6 +74,13 @@ _STANDS_FOR_ONE = re.compile(
     r"123456789|https?:|^os\.|^env\.|^self\.|_token$|_key$",
     re.IGNORECASE,
 )
+_SAID_OF_ONE = re.compile(
+    r"(?:in)?(?:correct|valid|secure|complete|active)\d{0,2}|(?:wrong|expired|required|missing|blocked"
+    r"|locked|rejected|accepted|refused|disabled|enabled|changed|updated|reset|stored|saved|needed"
+    r"|weak|strong|longer|shorter|hidden|visible|unknown|encrypted|empty|working)\d{0,2}",
+    re.IGNORECASE,
+)
+"""What is said about a password, perhaps with the number of a footnote."""
 _WORDS = re.compile(
     r"(?:[a-z]+|[A-Z][a-z]+|[A-Z]+|\d{1,4})(?:[-_.:/](?:[a-z]+|[A-Z][a-z]+|[A-Z]+|\d{1,4}))*[.!?]?"
 )
@@ -125,12 +132,15 @@ def _trimmed(value: str) -> str:
 def _is_password(value: str, sign: str, quoted: bool) -> bool:
     """Whether an assigned value looks drawn: letters and digits or symbols, and no words."""
     value = _trimmed(value)
+    told = sign.lower().startswith(("is", "was"))
+    if told and not quoted and _SAID_OF_ONE.fullmatch(value):
+        return False
     if len(value) < 6 or len(set(value)) < 5 or _STANDS_FOR_ONE.search(value):
         return False
     lower, upper = any(c.islower() for c in value), any(c.isupper() for c in value)
     digit = any(c.isdigit() for c in value)
     symbol = any(not c.isalnum() and c not in "._-/:" for c in value)
-    if sign.lower().startswith(("is", "was")) or not quoted:
+    if told or not quoted:
         # Told in a sentence, or bare: words and plain numbers are more likely something else.
         if _WORDS.fullmatch(value) and not (digit and len(value) >= 6 and _mixed(value)):
             return False
