@@ -54,7 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="cells whose name contains this")
     parser.add_argument("--peer-trials", type=int, default=400, help="0 leaves the peers out")
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--show", action="store_true", help="print the results as Markdown")
     options = parser.parse_args(arguments)
+    if options.show:
+        print(markdown(json.loads(options.results.read_text(encoding="utf-8"))))
+        return 0
     started, processor = time.monotonic(), time.process_time()
     grid = [cell for cell in cells() if options.only in cell.name]
     policies = {name: policy for name, policy in POLICIES.items() if options.only in name}
@@ -295,6 +299,22 @@ def _models(generator: np.random.Generator, number: int) -> FloatArray:
 def _judge_right(base: FloatArray, tuned: FloatArray, alpha: float) -> Outcome:
     b, c = int(np.sum(base > tuned)), int(np.sum(tuned > base))
     return judge_counts(len(base), b, c, alpha)
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """Cells by layout, false words and coverage in per cent, as the page on evidence shows them."""
+    layouts: dict[str, None] = {}
+    rows: dict[str, dict[str, str]] = {}
+    for row in found["cells"]:
+        layout = f"{row['rows']} rows" if row["layout"] == "rows" else row["layout"]
+        layouts.setdefault(layout)
+        covered = "–" if row["covered"] is None else f"{100 * row['covered']:.1f}"
+        rows.setdefault(row["cell"], {})[layout] = f"{100 * row['rate']:.1f} / {covered}"
+    lines = ["| metric | " + " | ".join(layouts) + " |", "|---" * (1 + len(layouts)) + "|"]
+    for cell, by_layout in rows.items():
+        shown = [by_layout.get(layout, "") for layout in layouts]
+        lines.append(f"| {cell} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
 
 
 def print_table(found: Mapping[str, Any]) -> None:

@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 import statsmodels.api as sm
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.significance import _paired_ar_test
 from scipy.stats import permutation_test
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
+from fettle.metrics import METRICS
 from fettle.statistics.clustered import cluster_t_interval
-from fettle.statistics.correction import holm
+from fettle.statistics.correction import benjamini_hochberg, holm
 from fettle.statistics.paired import mcnemar_exact
 from fettle.statistics.resampling import randomization_test
 
@@ -70,3 +73,40 @@ def test_sign_flip_equals_scipy(seed):
         lambda sums: sums[..., 0] / sums[..., 1],
     )
     assert found.p_value == pytest.approx(reference, abs=1e-12)
+
+
+@pytest.mark.parametrize("number", [1, 2, 7, 40])
+def test_benjamini_hochberg_equals_statsmodels(number):
+    p_values = np.random.default_rng(number).random(number) ** 3
+    reference = multipletests(p_values, method="fdr_bh")[1]
+    assert benjamini_hochberg(p_values.tolist()) == pytest.approx(reference.tolist(), abs=1e-12)
+
+
+def test_approximate_randomization_agrees_with_sacrebleu():
+    """Its own code on its own counts, for systems that differ by more and less."""
+    words = [f"w{number}" for number in range(40)]
+    generator = np.random.default_rng(8)
+    references = [" ".join(generator.choice(words, 12)) for _ in range(60)]
+
+    def answers(share):
+        return [
+            " ".join(w if generator.random() > share else "x" for w in line.split())
+            for line in references
+        ]
+
+    counter = BLEU(tokenize="none", force=True)
+    base = answers(0.30)
+    counts = counter._extract_corpus_statistics(base, [references])
+    known = {"BLEU": (counts, counter._aggregate_and_compute(counts))}
+    score = METRICS["bleu"].score
+    for share in (0.30, 0.27, 0.24):
+        tuned = answers(share)
+        _, results = _paired_ar_test(
+            known, "tuned", tuned, [references], {"BLEU": counter}, n_samples=4000, seed=1
+        )
+        sums = [
+            np.array(counter._extract_corpus_statistics(arm, [references]), dtype=float)
+            for arm in (base, tuned)
+        ]
+        found = randomization_test(*sums, score, num_draws=10_000)
+        assert found.p_value == pytest.approx(results["BLEU"].p_value, abs=0.02)

@@ -240,6 +240,21 @@ def test_an_end_without_a_mark_counts_where_others_have_one() -> None:
     assert degenerate.find([*rows[:30], *bare, cut]) == []
 
 
+def test_an_item_is_cut_where_the_others_of_its_list_have_a_mark() -> None:
+    rows = [chat("How?", f"You can send it back to us within {i} days of delivery.", str(i))
+            for i in range(30)]  # fmt: skip
+    steps = "Please follow these steps:\n\n1. Log in to the account.\n2. Open the page of orders."
+    cut = chat("How?", f"{steps}\n3. Choose the order that you want to send ba", "cut")
+    assert [f.row_id for f in degenerate.find([*rows, cut])] == ["cut"]
+    first = chat(
+        "How?", "Please follow these steps, one by one:\n\n1. Choose the order th", "first"
+    )
+    assert [f.row_id for f in degenerate.find([*rows, first])] == ["first"]
+    bare = steps.replace(".\n", "\n") + "\n3. Choose the order that you want to send back"
+    bare = bare.replace("orders.", "orders")
+    assert degenerate.find([*rows, chat("How?", bare, "bare")]) == []
+
+
 def test_languages() -> None:
     rows = [chat(f"{ENGLISH} {i}", f"{ENGLISH} {i}", f"e{i}") for i in range(40)]
     found = language.find([*rows, chat(GERMAN, GERMAN, "g"), chat("Hallo!", "Hello.", "h")])

@@ -12,7 +12,7 @@ from fettle.data.cleaning.masking import mask_examples
 from fettle.records.rows import Example, Message
 from fettle.records.run_directory import read_jsonl
 
-KEY = "AKIA" + "Q3EGRXEXAMPLE7PF"[:16]
+KEY = "AKIA" + "Q3EGRX7WZLT4UPF2"
 INNER = {"to": ["ann.lee@corp-mail.com"], "body": "Dear\nbob.ray@corp-mail.com", "n": 3}
 
 

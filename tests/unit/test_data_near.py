@@ -1,6 +1,7 @@
 """Near duplicates: words, sketches, joins, pairs and clusters, each against a plain version."""
 
 import re
+import time
 from itertools import combinations, pairwise
 from random import Random
 
@@ -352,3 +353,105 @@ def test_rows_of_any_length_have_the_sketch_of_their_set(monkeypatch: pytest.Mon
     for block in (1, 64, 199, 1000):
         monkeypatch.setattr(sketch, "_BLOCK", block)
         assert (sketch.band_keys(flat) == expected).all()
+
+
+LABELLED = [
+    ("how do i activate my card", "a"),
+    ("hi, how do I activate my card? thanks a lot", "a"),
+    ("how do i activate my card when i am abroad", "b"),
+    ("do i activate my card", "a"),
+    ("so how do i", "a"),
+    ("how do i", "a"),
+]
+
+
+def test_short_texts_that_stand_in_others_count_where_labels_agree() -> None:
+    random = Random(21)
+    rows = [*LABELLED]
+    for _ in range(60):
+        text = sentence(random, random.randint(5, 9))
+        rows.append((text, "c"))
+        rows.append((f"{sentence(random, 4)} {text} {sentence(random, 3)}", "c"))
+        rows.append((f"{text} {sentence(random, 4)}", "d"))
+    examples = [
+        Example(f"{i}", "data", i, i, text=text, target=label)
+        for i, (text, label) in enumerate(rows)
+    ]
+    keys = [input_key(e) for e in examples]
+    links = {(x.left, x.right) for x in clusters(examples, keys).links if x.method == "contained"}
+
+    def inside(one: str, other: str) -> bool:
+        short, long = (re.findall(r"\w+", text.lower()) for text in (one, other))
+        if not 5 <= len(short) <= 9 or len(short) >= len(long):
+            return False
+        share = 0.6 if len(short) == 5 else 0.2
+        starts = range(len(long) - len(short) + 1)
+        return len(short) >= share * len(long) and any(
+            long[i : i + len(short)] == short for i in starts
+        )
+
+    near = {(x.left, x.right) for x in clusters(examples, keys).links if x.method == "near"}
+    for i, j in combinations(range(len(examples)), 2):
+        pair = (min(keys[i], keys[j]), max(keys[i], keys[j]))
+        (one, label), (other, other_label) = rows[i], rows[j]
+        wanted = (inside(one, other) or inside(other, one)) and label == other_label
+        assert (pair in links) == (wanted and pair not in near), (one, other)
+    assert len(links) > 40
+    # Without labels so few words say nothing.
+    bare = [Example(e.row_id, "data", 1, 1, text=e.text) for e in examples]
+    assert not [x for x in clusters(bare, keys).links if x.method == "contained"]
+
+
+@pytest.mark.parametrize(
+    "disguised",
+    [
+        "hоw dо i асtivаtе my nеw саrd",
+        "hòw dö i áctivatë my ñew cärd",
+        "ho\u0301w do i activa\u0308te my new card",
+        "h\u200bow do i acti\u00advate my n\ufeffew card",
+        "ｈｏｗ ｄｏ ｉ ａｃｔｉｖａｔｅ ｍｙ ｎｅｗ ｃａｒｄ",
+        "hοw dο i αcτiναte my new cαrd",
+    ],
+)
+def test_letters_in_disguise_are_seen_through(disguised: str) -> None:
+    found = find(["how do i activate my new card", disguised])
+    assert [(p.method, p.similarity) for p in found.pairs] == [("near", 1.0)]
+
+
+def test_no_two_letters_of_a_script_become_one() -> None:
+    for script in ("абвгдежзиклмнопрстуфхцчшщъыьэюя", "αβγδεζηθικλμνξοπρστυφχψω"):
+        words = parse(list(script)).flat.values
+        assert len(set(words.tolist())) == len(script)
+
+
+def test_long_texts_of_few_words_are_compared_in_bounded_time() -> None:
+    random = Random(22)
+    grids = [" ".join(random.choice("0123456789") for _ in range(5_000)) for _ in range(2)]
+    start = time.process_time()
+    assert same_template(f"x {grids[0]}", grids[1])
+    assert time.process_time() - start < 20
+    # What differs is found behind a long beginning that is the same, and before such an end.
+    same = sentence(random, 900)
+    assert same_template(f"{same} order 5 came {same}", f"{same} order 62 came {same}")
+    assert not same_template(f"{same} it came {same}", f"{same} it never arrived {same}")
+
+
+def test_short_texts_with_other_labels_say_other_things() -> None:
+    cash = "why can not I take cash out of the atm"
+    pairs = [
+        ("when should i change my oil", "when should i change my tires"),
+        ("someone stole my cards", "someone stole my card"),
+        (cash, f"my account says that one is pending: {cash}"),
+    ]
+
+    def methods(labels: tuple[str, str]) -> list[str]:
+        examples = [
+            Example(f"{i}{k}", "data", 1, 1, text=text, target=labels[k])
+            for i, pair in enumerate(pairs)
+            for k, text in enumerate(pair)
+        ]
+        links = clusters(examples, [input_key(e) for e in examples]).links
+        return sorted(x.method for x in links)
+
+    assert methods(("a", "a")) == ["contained", "near", "near"]
+    assert methods(("a", "b")) == ["akin", "akin", "near"]

@@ -6,6 +6,22 @@ from pathlib import Path
 import pytest
 from bench.detection_text import MARKS, detect, detect_turns, rates, score
 from bench.faults.text import FAULTS, LOOK_ALIKES, Injected, inject
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+from fettle.data.check import (
+    degenerate,
+    encoding,
+    identify,
+    markup,
+    personal_data,
+    placeholder,
+    prompt_injection,
+    secrets,
+    template_residue,
+)
+from fettle.data.check.places import texts
+from fettle.data.check.screen import Screen
+from fettle.records.rows import Example, Message
 
 ROWS = [
     {
@@ -45,6 +61,44 @@ def test_scores_count_what_they_say() -> None:
     assert [(s.kind, s.recall, s.precision) for s in scores] == [("a", 0.5, 1 / 3)]
     assert missed == [key[1]]
     assert wrong == [(2, "a"), (3, "a")]
+
+
+def _dirty_examples() -> list[Example]:
+    dirty, _ = inject(ROWS, 5, 1)
+    rows = []
+    for i, row in enumerate(dirty):
+        prompt, answer = row.get("prompt", ""), row.get("completion", "")
+        if isinstance(prompt, str) and isinstance(answer, str):
+            turns = (Message("user", prompt), Message("assistant", answer))
+            rows.append(Example(f"{i:016x}", "d", i + 1, i + 1, messages=turns, target=answer))
+    half = (
+        Message("user", "half of a pair \ud83d, and bob@example.com"),
+        Message("assistant", "a"),
+    )
+    return [*rows, Example("f" * 16, "d", 999, 999, messages=half, target="a")]
+
+
+def test_a_screen_leaves_out_nothing_that_a_closer_look_finds() -> None:
+    rows = _dirty_examples()
+    screen = Screen(rows)
+    for check in (markup, personal_data, secrets, prompt_injection, template_residue):
+        one_by_one = [finding for row in rows if (finding := check.look(row)) is not None]
+        assert check.find(rows, screen=screen) == one_by_one, check.__name__
+        assert one_by_one, check.__name__
+    assert placeholder.rows(rows, screen) == [placeholder.look(row) for row in rows]
+    assert degenerate.rows(rows, screen) == [degenerate.look(row) for row in rows]
+    damaged = {row.row_id for row in rows for _, text in texts(row) if list(encoding.look(text))}
+    assert {finding.row_id for finding in encoding.find(rows, screen)} == damaged
+
+
+def test_languages_of_many_texts_are_those_of_one() -> None:
+    plain = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    sides = [turn.content for row in _dirty_examples()[::7] for turn in row.messages]
+    sides += ["", "12 34", "这是一个测试", "HELLO WORLD THIS IS", "мама мыла раму", "Ünïcödé " * 20]
+    for text, (language, sure) in zip(sides, identify.classify(sides), strict=True):
+        expected, chance = plain.classify(text)
+        assert (language, sure) == (expected, pytest.approx(chance, abs=1e-4)), text
+    assert identify.classify([]) == []
 
 
 def test_marks_are_reached_on_real_rows(shared: Path) -> None:

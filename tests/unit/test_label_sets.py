@@ -3,6 +3,8 @@
 import csv
 import json
 import math
+import time
+import tracemalloc
 from collections import Counter
 
 import pytest
@@ -219,3 +221,31 @@ def test_greetings_have_many_answers_and_numbers_some_spread():
                                      number=19.0)]  # fmt: skip
     found = conflicts.find(apart, keys, [(keys[20], keys[21], 0.95)])
     assert {finding.row_id for finding in found} == {"20", "21"}
+
+
+def test_many_answers_to_one_prompt_are_compared_in_bounded_time() -> None:
+    words = [f"word{i}" for i in range(900)]
+    rows = []
+    for i in range(400):
+        answer = " ".join(words[(i * 37 + j * (i + 1)) % 900] for j in range(200))
+        turns = (Message("user", "Tell me a story about the sea"), Message("assistant", answer))
+        rows.append(Example(f"{i:03}", "data", i, i, messages=turns, target=answer))
+    keys = [input_key(row) for row in rows]
+    start = time.process_time()
+    found = conflicts.find(rows, keys)
+    assert time.process_time() - start < 20
+    assert len(found) == 400
+    backwards = conflicts.find(rows[::-1], keys)
+    assert {f.row_id: f.related for f in backwards} == {f.row_id: f.related for f in found}
+
+
+def test_long_labels_take_no_more_memory_than_they_are_long() -> None:
+    rows = [
+        Example(f"{i}", "data", i, i, text=f"text {i}", target=label)
+        for i, label in enumerate(["z" * 20_000, "y" * 20_000, "card lost", "card lots"] * 3)
+    ]
+    tracemalloc.start()
+    labels.find(rows)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 50_000_000

@@ -108,7 +108,12 @@ def events() -> list[dict[str, Any]]:
         {"event": "base", **base},
         data_event(),
         {"event": "settings", "values": values},
-        {"event": "plan", "sha256": "ab" * 32, "power": power, "said": "976 rows can show 2.9\nmore"},
+        {
+            "event": "plan",
+            "sha256": "ab" * 32,
+            "power": power,
+            "said": "976 rows can show 2.9\nmore",
+        },
         {"event": "note", "message": "two\nlines"},
         *(step(n) for n in range(1, 5)),
         {

@@ -11,7 +11,7 @@ from report_fixture import write_chat_run, write_classify_run
 
 from fettle.errors import UsageError
 from fettle.report import write_card
-from fettle.report.model_card import markdown
+from fettle.report.markdown import markdown
 
 WORDS = ["[PAD]", "[UNK]", "<eos>", "a", "text", "to", "classify", "question", "begins", "is"]
 

@@ -73,8 +73,8 @@ def test_the_verdict_comes_first_with_its_figures(classify: str) -> None:
 def test_sections_stand_in_the_promised_order(classify: str) -> None:
     sections = [attrs["id"] for tag, attrs in Page(classify).tags if tag == "section"]
     assert sections == [
-        "verdict", "baselines", "training", "data", "metrics", "classes", "rows", "recipe",
-        "reproduce",
+        "verdict", "pairs", "guards", "design", "metrics", "baselines", "classes", "confidence",
+        "rows", "training", "data", "recipe", "reproduce",
     ]  # fmt: skip
 
 

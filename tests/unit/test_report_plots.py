@@ -7,7 +7,7 @@ import sys
 import matplotlib as mpl
 import pytest
 
-from fettle.report import plots
+from fettle.report import drawing, plots, row_plots
 
 
 def _inside(svg: str) -> bool:
@@ -64,21 +64,21 @@ def test_curves_of_one_point_and_of_many() -> None:
     many = list(range(1, 100_001))
     svg = plots.loss_plot(many, [1 / step for step in many], [], None)
     assert len(svg) < 60_000
-    x, y = plots.thinned(many, many)
+    x, y = drawing.thinned(many, many)
     assert len(x) == plots.MAX_POINTS
     assert x == y
     assert sum(x) / len(x) == pytest.approx(50_000.5)
 
 
 def test_loss_distribution_of_equal_losses() -> None:
-    svg = plots.loss_distribution_plot([1.0, 1.0], [1.0, 1.0])
+    svg = row_plots.loss_distribution_plot([1.0, 1.0], [1.0, 1.0])
     assert "median 1.000 for the base, 1.000 for the tuned model" in svg
 
 
 def test_confusion_plot_draws_only_cells_with_rows() -> None:
     size = 200
     diagonal = [[5.0 * (row == column) for column in range(size)] for row in range(size)]
-    svg = plots.confusion_plot(diagonal)
+    svg = row_plots.confusion_plot(diagonal)
     assert len(svg) < 40_000
     assert "Confusion of 200 classes: 1,000 of 1,000 rows are on the diagonal" in svg
 

@@ -1,4 +1,4 @@
-"""The base with examples in the prompt: the same target tokens as the other arms, none of a shot."""
+"""The base with examples in the prompt: the target tokens of the other arms, and none of a shot."""
 
 from pathlib import Path
 from types import SimpleNamespace

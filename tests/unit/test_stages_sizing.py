@@ -13,7 +13,7 @@ from fettle.chat.tokenizer import Tokenizer
 from fettle.data.meaning.detect import Layout
 from fettle.errors import DataError, UsageError
 from fettle.recipe.load import dump_recipe, load_recipe
-from fettle.recipe.recipe import Recipe
+from fettle.recipe.recipe import BaseSection, Recipe
 from fettle.records.run_directory import RunDirectory
 from fettle.stages.guarding import load_guards, read_guards, write_guards
 from fettle.stages.sizing import prepare_sized, rows_needed
@@ -49,7 +49,9 @@ class Notes:
         self.lines.append(line)
 
 
-def chat_run(tmp_path: Path, guards: list[Any], **evaluate: Any) -> tuple[Any, Any, Any]:
+def chat_run(
+    tmp_path: Path, guards: list[Any], base: str = "starter", **evaluate: Any
+) -> tuple[Any, Any, Any]:
     """Context, rows and tokens of a chat run, as far as guards look at them."""
     tokenizer = Tokenizer.load(tiny_tokenizer(tmp_path / "tokenizer"))
     rows = tiny_rows()[0]
@@ -67,6 +69,7 @@ def chat_run(tmp_path: Path, guards: list[Any], **evaluate: Any) -> tuple[Any, A
         tokenizer=tokenizer, template=ChatTemplate.choose(tokenizer, None), max_length=128
     )
     asked = recipe(tmp_path / "x", guards=guards, **evaluate)
+    asked = asked.model_copy(update={"base": BaseSection(id=base)})
     context = SimpleNamespace(
         recipe=asked, journal=Notes(), directory=RunDirectory(tmp_path / "run")
     )
@@ -83,7 +86,7 @@ def test_a_chat_run_guards_general_text_and_the_users_file(tmp_path: Path) -> No
     trained = [row.messages[0].content for row in tiny_rows()[0][:4]]
     fresh = [f"What did people do in {year}?" for year in range(1900, 1912)]
     path = write(tmp_path / "old.jsonl", [*trained, *fresh])
-    context, prepared, tokens = chat_run(tmp_path, [str(path)])
+    context, prepared, tokens = chat_run(tmp_path, [str(path)], base="models/some")
     general, own = read_guards(context, prepared, tokens)
     assert (general.name, general.metric, general.margin) == ("general text", "loss", 0.1)
     # A passage that is longer than the model reads is several pieces of one row.
@@ -99,6 +102,20 @@ def test_a_chat_run_guards_general_text_and_the_users_file(tmp_path: Path) -> No
     back = load_guards(context.directory.guards, plan, prepared, tokens)
     assert [guard.sha256 for guard in back] == [general.sha256, own.sha256]
     assert [guard.rows for guard in back] == [general.rows, own.rows]
+
+
+@pytest.mark.parametrize("base", ["starter", "random:config", "models/some"])
+def test_general_text_is_guarded_where_there_is_something_to_lose(
+    tmp_path: Path, base: str
+) -> None:
+    context, prepared, tokens = chat_run(tmp_path, [], base=base)
+    names = [guard.name for guard in read_guards(context, prepared, tokens)]
+    assert names == (["general text"] if base == "models/some" else [])
+    said = [line for line in context.journal.lines if "general text is not guarded" in line]
+    assert bool(said) == (base != "models/some")
+    context, prepared, tokens = chat_run(tmp_path / "asked", [], base=base, general_text=0.3)
+    (guard,) = read_guards(context, prepared, tokens)
+    assert guard.margin == 0.3
 
 
 def test_what_a_guard_is_refused_for(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_two_way_holds_rows_and_seeds():
 def test_two_way_keeps_the_level(seed_spread, row_spread):
     """No recipe effect; seeds shift all rows, rows depend on each other across seeds."""
     generator = np.random.default_rng(6)
-    trials, rejected, covered = 250, 0, 0
+    trials, rejected, covered = 150, 0, 0
     for trial in range(trials):
         base = columns(np.zeros(80))
         shared = generator.normal(0, row_spread, 80)

@@ -1,6 +1,6 @@
 """The texts inside tool calls and tools: arguments, descriptions, values that are allowed.
 
-In: messages, tools. Out: their texts, or copies with other texts. Must not know: what is looked for.
+In: messages, tools. Out: their texts, or copies with other ones. Must not know: what is sought.
 
 Names, ids and types are no texts. Arguments are often JSON in a string: its own texts are what
 counts, since in the string a line break before a word is two more letters.

@@ -4,6 +4,7 @@ In: the plan, both arms' predictions. Out: values of ``Verdict.extra``. Nothing 
 word. Must not know: how a word is chosen, files, reports.
 """
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -52,7 +53,8 @@ def explored(
     if plan["task"] == "classify":
         abstention = abstain(validation, tuned)
         if abstention is not None:
-            found["abstain"] = abstention.to_json()
+            # Lists, as verdict.json has them, and no tuples.
+            found["abstain"] = json.loads(json.dumps(abstention.to_json()))
     return found
 
 

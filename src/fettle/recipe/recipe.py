@@ -275,7 +275,7 @@ class EvaluateSection(Section):
     (the largest loss accepted; else 0.05 for shares, 0.1 nats for a loss)."""
     general_text: Annotated[Annotated[float, Field(gt=0)] | Literal["off"] | None, Auto] = None
     """chat, text: by how many nats per token the loss on short passages of general English may
-    rise; auto is 0.1, off leaves this guard out."""
+    rise; off leaves this guard out, auto is 0.1, and off for the starter and random bases."""
 
 
 class Recipe(Section):

@@ -36,7 +36,6 @@ def guards(contents: Contents) -> tuple[Table | None, Figure | None]:
                 words.p_value(item.get("p_value")),
                 words.count(item.get("n")),
                 cell(item.get("outcome")),
-                cell(item.get("reason") or "–"),
             )
         )
         if margin and number(item.get("difference")) is not None:
@@ -46,13 +45,21 @@ def guards(contents: Contents) -> tuple[Table | None, Figure | None]:
         "Guards: what was to be kept",
         (
             "guard", "metric", "base", "tuned", "difference", "interval", "accepted loss",
-            "p", "rows", "outcome", "reason",
+            "p", "rows", "outcome",
         ),
         rows,
         numeric=frozenset(range(2, 9)),
         source=source,
     )  # fmt: skip
     return table, _guard_figure(lines, source) if lines else None
+
+
+def guard_reasons(contents: Contents) -> list[tuple[str, str]]:
+    """Each guard with the sentence that says why it came out so."""
+    found = objects(contents.verdict.get("guards"))
+    return [
+        (plain(item.get("name")), plain(item.get("reason"))) for item in found if item.get("reason")
+    ]
 
 
 def _guard_row(item: Mapping[str, Any], margin: float) -> ForestRow:
@@ -65,9 +72,7 @@ def _guard_row(item: Mapping[str, Any], margin: float) -> ForestRow:
     low, high = turned if sign > 0 else (turned[1], turned[0])
     tone = {"held": "better", "lost": "worse"}.get(str(item.get("outcome")), "open")
     difference = sign * (number(item.get("difference")) or 0.0) / margin
-    return ForestRow(
-        f"{plain(item.get('name'))}: {item.get('outcome')}", difference, low, high, tone
-    )
+    return ForestRow(plain(item.get("name")), difference, low, high, tone)
 
 
 def _guard_figure(lines: Sequence[ForestRow], source: str) -> Figure:

@@ -9,6 +9,7 @@ Must not know: what is drawn.
 import html
 import io
 import re
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -118,6 +119,9 @@ def as_svg(figure: Figure, description: str) -> str:
     )
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     text = re.sub(r"<[^>]*>", _short_tag, text)
+    # Marks and hatches are shared by their id: on one page each figure needs its own.
+    own = f"{zlib.crc32(text.encode() + description.encode()):08x}"
+    text = re.sub(r'( id="|href="#|url\(#)([^")]+)', rf"\1\2-{own}", text)
     for mark, variable in _VARIABLES.items():
         text = text.replace(mark, f"var({variable})")
     view = re.search(r'viewBox="([^"]+)"', text)

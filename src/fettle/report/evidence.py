@@ -108,7 +108,7 @@ def paired_rows(contents: Contents) -> Figure | None:
     )
     caption = (
         f"Difference in {title} on each of {len(grades):,} rows, both models on the same row; the "
-        "most extreme 1 % is counted in the last bars."
+        "most extreme 1 % is counted in the last bars, rows without a difference are not drawn."
     )
     if shown is not None:
         caption += " The line is the difference that the verdict rests on, the band its interval."

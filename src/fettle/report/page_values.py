@@ -67,9 +67,7 @@ def _verdict(contents: Contents) -> dict[str, Any]:
         "headline": plain(words.headline(verdict)),
         "reason": _sentence(plain(verdict.get("reason") or "")),
         "kept": plain(sentences.guard_sentence(verdict)) if primary else "",
-        "is_kept": all(
-            item.get("outcome") == "held" for item in objects(verdict.get("guards"))
-        ),
+        "is_kept": all(item.get("outcome") == "held" for item in objects(verdict.get("guards"))),
         "scores": _scores(primary),
         "effect": evidence.effect(contents),
         "in_plain_words": [plain(line) for line in sentences.explained(contents)],
@@ -86,6 +84,7 @@ def _evidence(contents: Contents) -> dict[str, Any]:
         "slices": evidence.slices(contents),
         "guard_table": guard_table,
         "guard_figure": guard_figure,
+        "guard_reasons": design_sections.guard_reasons(contents),
         "design": design_sections.design(contents),
         "power": [plain(line) for line in sentences.power_sentences(contents.verdict)],
         "looks": plain(sentences.look_sentence(contents.verdict)),

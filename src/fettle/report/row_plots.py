@@ -172,16 +172,22 @@ def difference_plot(
             the verdict is not a mean of these rows.
     """
     values = np.asarray(differences, dtype=float)
-    reach = float(np.quantile(np.abs(values), 0.99)) or float(np.abs(values).max()) or 1.0
-    edges = np.linspace(-reach, reach, 32)
-    counts, _ = np.histogram(np.clip(values, -reach, reach), edges)
+    # The most extreme 1 % is put into the first and last bar, and zero is always in sight.
+    least, most = (float(np.quantile(values, share)) for share in (0.005, 0.995))
+    pad = 0.1 * (max(most, 0.0) - min(least, 0.0)) or 1.0
+    least, most = min(least, -pad), max(most, pad)
+    differing = values[values != 0]
+    # Zero is an edge, so that no bar holds better and worse rows.
+    width = (most - least) / 30
+    first, last = int(np.floor(least / width)), int(np.ceil(most / width))
+    edges = width * np.arange(first, last + 1)
+    counts, _ = np.histogram(np.clip(differing, edges[0], edges[-1]), edges)
     middles = (edges[:-1] + edges[1:]) / 2
     better = middles > 0 if higher_is_better else middles < 0
-    good, bad = int(((values > 0) == higher_is_better)[values != 0].sum()), 0
-    bad = int((values != 0).sum()) - good
+    good = int(((differing > 0) == higher_is_better).sum())
+    bad, same = len(differing) - good, len(values) - len(differing)
     with mpl.rc_context(STYLE):
         figure, axes = canvas(2.9, top=0.34)
-        width = float(edges[1] - edges[0])
         for mask, colour, hatch, name in (
             (better, GOOD, None, f"better on {good:,}"),
             (~better, WARN, "////", f"worse on {bad:,}"),
@@ -195,7 +201,7 @@ def difference_plot(
             middle, low, high = interval
             axes.axvspan(low, high, color=TUNED, alpha=0.3, linewidth=0)
             axes.axvline(middle, color=TUNED, linewidth=2)
-        axes.set(xlabel=label, ylabel="rows", xlim=(-reach * 1.02, reach * 1.02))
+        axes.set(xlabel=label, ylabel="rows", xlim=(float(edges[0]), float(edges[-1])))
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.legend(
@@ -204,7 +210,7 @@ def difference_plot(
         return as_svg(
             figure,
             f"Difference of every row, tuned minus base: the tuned model is better on {good:,} and "
-            f"worse on {bad:,} of {len(values):,} rows",
+            f"worse on {bad:,} of {len(values):,} rows; {same:,} are equal",
         )
 
 

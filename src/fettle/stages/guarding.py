@@ -21,6 +21,7 @@ from fettle.errors import UsageError
 from fettle.evaluate.guards import GENERAL_TEXT, GENERAL_TEXT_MARGIN, default_margin, hash_lines
 from fettle.evaluate.plan import task_metrics
 from fettle.metrics import find_metric
+from fettle.models.catalog import RANDOM, STARTER
 from fettle.recipe.recipe import DataSection, GuardSection
 from fettle.records.rows import Example, RawRow
 from fettle.records.run_directory import read_jsonl, write_jsonl
@@ -72,9 +73,9 @@ def read_guards(context: Context, prepared: Prepared, tokens: Tokens) -> list[Gu
     """
     section = context.recipe.evaluate
     found = []
-    if not is_labelled(prepared.task) and section.general_text != "off":
-        margin = GENERAL_TEXT_MARGIN if section.general_text is None else section.general_text
-        found.append(_guard(GENERAL_TEXT, "loss", float(margin), general_text(), prepared, tokens))
+    margin = None if is_labelled(prepared.task) else _general_text_margin(context)
+    if margin is not None:
+        found.append(_guard(GENERAL_TEXT, "loss", margin, general_text(), prepared, tokens))
     for asked in section.guards:
         found.append(_read_guard(asked, context, prepared, tokens))
     names = [guard.name for guard in found]
@@ -134,6 +135,21 @@ def general_text() -> list[Example]:
         Example(record["id"], PASSAGES, number, number, text=record["text"])
         for number, record in enumerate(records, start=1)
     ]
+
+
+def _general_text_margin(context: Context) -> float | None:
+    """What the loss on general text may rise by; None where nothing is to be lost."""
+    asked = context.recipe.evaluate.general_text
+    if asked is not None:
+        return None if asked == "off" else asked
+    base = context.recipe.base.id or STARTER
+    if base != STARTER and not base.startswith(RANDOM):
+        return GENERAL_TEXT_MARGIN
+    context.journal.note(
+        f"general text is not guarded: the base {base} has no general skill that would be missed;"
+        f" --set evaluate.general_text={GENERAL_TEXT_MARGIN:g} guards it"
+    )
+    return None
 
 
 def _lines(guard: GuardRows) -> Iterator[dict[str, Any]]:

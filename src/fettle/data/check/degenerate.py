@@ -163,6 +163,9 @@ def look(example: Example, may_refuse: bool = True, may_run: bool = True) -> See
     if found is None:
         return _NOTHING
     end, is_item = found
+    # Where the items before it have their marks, or there are none, an item is read as prose.
+    if is_item and not _is_marked(end) and _items_end_with_marks(answer):
+        is_item = False
     return _ENDED[is_item] if _is_marked(end) else Seen("", "", end, is_item)
 
 
@@ -321,6 +324,12 @@ def _last_fragment(text: str) -> tuple[str, bool] | None:
     if "://" in last or "www." in last or "@" in last or "_" in last or "regards" in line.lower():
         return None
     return fragment, _is_item(line)
+
+
+def _items_end_with_marks(text: str) -> bool:
+    """Whether all items of a list but the last one, which may be the only one, have their mark."""
+    lines = [line.rstrip() for line in text.rstrip().split("\n")[:-1]]
+    return all(_is_marked(line) for line in lines if line and _ITEM.match(line.lstrip()))
 
 
 def _is_item(line: str) -> bool:

@@ -8,11 +8,13 @@ through but never too little. Searching a column of texts takes a microsecond a 
 together, where a loop over words takes that for each.
 """
 
+import re
 from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
-import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fettle.data.calls import call_texts
@@ -54,14 +56,14 @@ class Screen:
             any_case: search the texts in lower case (``str.lower``).
         """
         column = self._lower if any_case else self._column
-        return column.str.contains_any(list(words)).to_numpy()
+        return _found(column, "|".join(map(re.escape, words)))
 
     def with_pattern(self, pattern: str) -> Mask:
-        """[texts] those that hold a pattern, in the syntax of the ``regex`` crate.
+        """[texts] those that hold a pattern, in the syntax of RE2.
 
-        Its words and borders of words are other ones beyond ASCII than those of Python.
+        Its classes (``\\d``, ``\\s``, ``\\w``) and borders of words are those of ASCII alone.
         """
-        return self._column.str.contains(pattern).to_numpy()
+        return _found(self._column, pattern)
 
     def shorter_than(self, size: int) -> Mask:
         """[texts] those of fewer characters."""
@@ -69,18 +71,18 @@ class Screen:
 
     def rows(self, texts: Mask) -> list[int]:
         """The rows with one of these texts, in their order."""
-        return np.unique(self._owners[texts]).tolist()
+        return list(map(int, np.unique(self._owners[texts])))
 
     def examples(self, texts: Mask) -> list[Example]:
         """The examples with one of these texts, in their order."""
         return [self._examples[row] for row in self.rows(texts)]
 
     @cached_property
-    def _column(self) -> pl.Series:
+    def _column(self) -> pa.Array:
         return _column(self._texts)
 
     @cached_property
-    def _lower(self) -> pl.Series:
+    def _lower(self) -> pa.Array:
         return _column([text.lower() for text in self._texts])
 
     @cached_property
@@ -93,10 +95,14 @@ class Screen:
         return ~np.fromiter(map(str.isascii, self._texts), bool, len(self._texts))
 
 
-def _column(texts: list[str]) -> pl.Series:
+def _found(column: pa.Array, pattern: str) -> Mask:
+    return np.asarray(pc.match_substring_regex(column, pattern), bool)
+
+
+def _column(texts: list[str]) -> pa.Array:
     try:
-        return pl.Series(texts, dtype=pl.String)
+        return pa.array(texts, pa.large_string())
     except UnicodeEncodeError:
         # Halves of surrogate pairs, in texts that were not repaired; nothing sought holds one.
         whole = (t.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for t in texts)
-        return pl.Series(list(whole), dtype=pl.String)
+        return pa.array(list(whole), pa.large_string())

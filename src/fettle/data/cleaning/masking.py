@@ -18,9 +18,7 @@ from fettle.data.sensitive import WORDS, mask
 from fettle.recipe.policies import Policy, policy_of
 from fettle.records.rows import Example, Finding
 
-TEXT_ROLES = frozenset(
-    {"text", "prompt", "completion", "context", "messages", "system", "tools"}
-)
+TEXT_ROLES = frozenset({"text", "prompt", "completion", "context", "messages", "system", "tools"})
 """Roles of columns whose texts are repaired and masked."""
 _REMEDY = "masked for training and judging; the original comes back with `fettle restore`"
 

@@ -20,13 +20,15 @@ from dataclasses import dataclass
 import xxhash
 
 from fettle.data.deduplicate import normal_text
-from fettle.data.near.pairs import Found, Method, find
+from fettle.data.near.pairs import SHORT_WORDS, Found, Method, Pair, find
 from fettle.records.rows import Example, Message
 
 MAJORITY = 0.5
 """Share of the shorter text that must stand in the other one to hold both on one side."""
 MAX_SHARE = 0.05
 MAX_INPUTS = 100
+NEAR_APART = 0.92
+"""Least similarity of short texts with other labels to say the same; what is below is akin."""
 MAX_BEGIN = 0.5
 """What more of the inputs begin with is an instruction in front of them, not a document."""
 _CONVERSATION_WORDS = 12
@@ -119,6 +121,8 @@ class _Unit:
     other: bool
     keys: list[str]
     """Their input keys, sorted; several where system turns differ."""
+    labels: set[str]
+    """Of texts to classify."""
 
 
 def _units(
@@ -129,10 +133,12 @@ def _units(
         text = shown_text(example)
         name = key if example.text is not None else _digest(normal_text(text))
         side = other is not None and other[index]
+        labels = set(example.classes) if example.text is not None else set()
         unit = by_text.get(name)
         if unit is None:
-            by_text[name] = _Unit(text, side, [key])
+            by_text[name] = _Unit(text, side, [key], labels)
             continue
+        unit.labels |= labels
         # Of spellings that differ in case and spaces the smallest: the order plays no part.
         unit.text = min(unit.text, text)
         unit.other |= side
@@ -146,11 +152,27 @@ def _units(
 def _links(units: Sequence[_Unit], found: Found) -> list[Link]:
     links = []
     for pair in found.pairs:
-        left, right = sorted((units[pair.left].keys[0], units[pair.right].keys[0]))
-        links.append(Link(left, right, pair.similarity, pair.method))
+        one, two = units[pair.left], units[pair.right]
+        if pair.slight and not one.labels & two.labels:
+            continue
+        left, right = sorted((one.keys[0], two.keys[0]))
+        method = "akin" if _say_other_things(one, two, pair) else pair.method
+        links.append(Link(left, right, pair.similarity, method))
     for unit in units:
         links += [Link(unit.keys[0], key, 1.0, "near") for key in unit.keys[1:]]
     return sorted(links, key=lambda link: (link.left, link.right))
+
+
+def _say_other_things(one: _Unit, two: _Unit, pair: Pair) -> bool:
+    """Whether a word makes two short texts two requests, which their labels tell.
+
+    "When should I change my oil" and "... my tires" share as much as two spellings of one of them.
+    """
+    if pair.method not in ("near", "contained") or not one.labels or not two.labels:
+        return False
+    if one.labels & two.labels or min(len(x.text.split()) for x in (one, two)) >= SHORT_WORDS:
+        return False
+    return pair.method == "contained" or pair.similarity < NEAR_APART
 
 
 def _strongest_first(links: Iterable[Link]) -> list[Link]:

@@ -8,7 +8,8 @@ splits, what is done about a pair.
    comes up often enough is verified exactly. Short texts are joined exactly.
 3. A pair is ``near`` when the Jaccard similarity of its word pairs or of its five-character runs is
    0.7 or more; ``contained`` when at least 25 % (80 % under 20 words) and three of the shorter
-   one's runs of eight words stand in the longer one; ``akin`` from 0.5 on. Pairs that differ in the
+   one's runs of eight words stand in the longer one, or, as ``slight`` evidence, when the shorter
+   one of 5 to 9 words stands whole in it; ``akin`` from 0.5 on. Pairs that differ in the
    slots of a template are ``template``: alike, but not the same.
 
 Texts are numbered by their content, so the order in which they come plays no part, nor does the
@@ -17,7 +18,7 @@ number of threads.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -25,6 +26,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from fettle.data.near import match, short
+from fettle.data.near.brief import brief_rows, standing_inside
 from fettle.data.near.sketch import NUM_BANDS, band_keys
 from fettle.data.near.slots import same_template
 from fettle.data.near.tokens import (
@@ -56,7 +58,7 @@ CONTAINED_SHORT = 0.8
 _MIN_RUNS = 3
 """Fewer shared runs of eight words (ten words in a row) are no evidence of a copy."""
 _RUN = 8
-_SHORT_WORDS = 20
+SHORT_WORDS = 20
 """Texts with fewer words are joined by characters; any pair with a text of under 12 words is then
 found, since the other one is at most 1 / 0.7 as long."""
 _LONG_WORDS = 12
@@ -83,6 +85,8 @@ class Pair:
     similarity: float
     """Near, akin, template: Jaccard similarity. Contained: share of the shorter one's runs."""
     method: Method
+    slight: bool = False
+    """Few words: it counts only where more is known to agree, such as labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,8 @@ class _Chunk:
     anchors: NDArray[np.uint32]
     """Keys of the runs of eight words."""
     anchor_counts: Ints
+    briefs: Flat
+    """Words of short texts, in their order; none for others."""
     shorts: Flat
     """Five-character runs of short texts; none for others."""
 
@@ -135,7 +141,7 @@ def find(texts: Sequence[str], other: Sequence[bool] | None = None, workers: int
         return Found([], [], [])
     found = _find([plain(texts[i]) for i in order], sides, workers)
     return Found(
-        [Pair(order[p.left], order[p.right], p.similarity, p.method) for p in found.pairs],
+        [replace(p, left=order[p.left], right=order[p.right]) for p in found.pairs],
         *(
             [[order[i] for i in group] for group in groups]
             for groups in (found.beginnings, found.common_beginnings)
@@ -155,6 +161,7 @@ def _find(texts: Sequence[str], other: NDArray[np.bool_], workers: int) -> Found
     bands = np.concatenate([chunk.bands for chunk in chunks], axis=1)
     anchors = np.concatenate([chunk.anchors for chunk in chunks])
     counts = np.concatenate([chunk.anchor_counts for chunk in chunks])
+    briefs = _joined([chunk.briefs for chunk in chunks])
     del chunks
     first, pairs = _same_words(texts, rows, num_words, other)
     by_bands = _by_bands(bands, np.flatnonzero((num_words >= _LONG_WORDS) & first), other)
@@ -162,12 +169,13 @@ def _find(texts: Sequence[str], other: NDArray[np.bool_], workers: int) -> Found
     by_anchors = _by_anchors(anchors, counts, first, other)
     candidates = match.counted(np.concatenate([by_bands, by_anchors]), 1)
     del anchors
+    found = {(p.left, p.right): p for p in _inside(briefs, first)}
+    found.update(((p.left, p.right), p) for p in _by_characters(texts, shorts, first))
     stretches = [candidates[i : i + _VERIFIED] for i in range(0, len(candidates), _VERIFIED)]
-    found = {(p.left, p.right): p for p in _by_characters(texts, shorts, first)}
     for verified in mapped(lambda c: _verify(texts, c, common), stretches, workers):
         for pair in verified:
             known = found.get((pair.left, pair.right))
-            if known is None or known.similarity < pair.similarity:
+            if known is None or known.slight or known.similarity < pair.similarity:
                 found[pair.left, pair.right] = pair
     found.update(_for_the_same(found.values(), pairs, other))
     found.update(((p.left, p.right), p) for p in pairs)
@@ -191,10 +199,12 @@ def _index(texts: Sequence[str], common: Hashes) -> _Chunk:
     words = without_common(parsed, common)
     counts = words.flat.counts
     eights = runs(words.flat, _RUN)
-    few = np.flatnonzero((counts < _SHORT_WORDS) & (counts > 0))
+    few = np.flatnonzero((counts < SHORT_WORDS) & (counts > 0))
     grams = distinct(characters(rows_of(words, few), 5))
     sizes = np.zeros(len(counts), np.int64)
     sizes[few] = grams.counts
+    brief = np.flatnonzero(brief_rows(counts))
+    brief_sizes = np.where(brief_rows(counts), counts, 0)
     return _Chunk(
         *_row_hashes(words.flat),
         _row_hashes(parsed.flat)[1],
@@ -202,6 +212,7 @@ def _index(texts: Sequence[str], common: Hashes) -> _Chunk:
         band_keys(runs(words.flat, 2)),
         (eights.values >> np.uint64(32)).astype(np.uint32),
         eights.counts,
+        Flat(chosen_rows(words.flat, brief).values, np.concatenate([[0], np.cumsum(brief_sizes)])),
         Flat(grams.values, np.concatenate([[0], np.cumsum(sizes)])),
     )
 
@@ -255,7 +266,7 @@ def _for_the_same(
         for head, partner in ((pair.left, pair.right), (pair.right, pair.left)):
             for i in by_head.get(head, ()):
                 key = min(i, partner), max(i, partner)
-                more[key] = Pair(*key, pair.similarity, pair.method)
+                more[key] = Pair(*key, pair.similarity, pair.method, pair.slight)
     return more
 
 
@@ -307,6 +318,15 @@ def _by_characters(texts: Sequence[str], shorts: Flat, first: NDArray[np.bool_])
     ]
 
 
+def _inside(briefs: Flat, first: NDArray[np.bool_]) -> list[Pair]:
+    rows = np.flatnonzero((briefs.counts > 0) & first)
+    found = standing_inside(chosen_rows(briefs, rows))
+    return [
+        Pair(*sorted((int(rows[i]), int(rows[j]))), 1.0, "contained", True)
+        for i, j in zip(found.shorter, found.longer, strict=True)
+    ]
+
+
 def _verify(texts: Sequence[str], candidates: Hashes, common: Hashes) -> list[Pair]:
     """The pairs of these that hold, each with its similarity."""
     left, right = match.unpacked(candidates)
@@ -338,7 +358,7 @@ def _containment(words: Words, one: Ints, two: Ints) -> NDArray[np.float64]:
     fewest = np.minimum(eights.counts[one], eights.counts[two])
     both = short.shared(short.as_matrix(eights), one, two)
     share = both / np.maximum(fewest, 1)
-    enough = np.where(fewest <= _SHORT_WORDS - _RUN, CONTAINED_SHORT, CONTAINED)
+    enough = np.where(fewest <= SHORT_WORDS - _RUN, CONTAINED_SHORT, CONTAINED)
     return np.where((both >= _MIN_RUNS) & (share >= enough), share, 0.0)
 
 

@@ -3,7 +3,8 @@
 In: texts. Out: 64-bit hashes of their words, runs of words and runs of characters. Must not know:
 examples, pairs, thresholds.
 
-A word is a run of letters, marks and digits in any case; of scripts that are written without spaces
+A word is a run of letters, marks and digits in any case; accents, letters that look like Latin ones
+and invisible characters make no other word. Of scripts that are written without spaces
 (Han, kana, Thai, ...) each character is a word. Punctuation, white space and case are not seen.
 The hash of a word is a polynomial of its code points modulo 2^64, taken from one running sum over
 all texts, and mixed. Two different words share a hash with a probability of about 2^-64.
@@ -26,6 +27,13 @@ Ints = NDArray[np.int64]
 MULTIPLIER = 0x9E3779B97F4A7C15
 """Odd, so that it has an inverse modulo 2^64."""
 _MASKED = re.compile(r"(?<!\w)@\w+|(?:https?://|www\.)\S+|\bhttps?\b")
+_ACCENTED = ((0x00C0, 0x024F), (0x0370, 0x052F), (0x1E00, 0x1FFF))
+"""Latin, Greek, Cyrillic."""
+_INVISIBLE = ((0x00AD, 0x00AD), (0x0300, 0x036F), (0x200B, 0x200F), (0x202A, 0x202E),
+              (0x2060, 0x2064), (0xFEFF, 0xFEFF))  # fmt: skip
+"""Soft hyphens, accents by themselves, zero-width characters, marks of direction."""
+_ALIKE = ("авекмнорстухіјѕԁԛԝαβεηικμνορτυχωøłđħı", "abekmhopctyxijsdqwabenikmvoptuxwoldhi")
+"""Cyrillic, Greek and barred letters, in lower case, and the Latin ones that they look like."""
 _INVERSE = pow(MULTIPLIER, -1, 2**64)
 _WORD, _SINGLE = 1, 2
 _TABLE_SIZE = 0x20000
@@ -179,11 +187,35 @@ def _codes(texts: Sequence[str]) -> tuple[NDArray[np.generic], Ints]:
         codes: NDArray[np.generic] = np.frombuffer(joined.lower().encode("ascii"), np.uint8)
     else:
         # Only texts that need it: Unicode's folding is slow.
-        texts = [text.lower() if text.isascii() else normal_text(text) for text in texts]
+        texts = [
+            text.lower() if text.isascii() else normal_text(text).translate(_looks())
+            for text in texts
+        ]
         joined = "\n".join(texts) + "\n"
         codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32)
     ends = np.cumsum(np.fromiter((len(text) + 1 for text in texts), np.int64, len(texts)))
     return codes, ends
+
+
+@cache
+def _looks() -> dict[int, str | None]:
+    """What characters beyond ASCII look like: letters without accents, of another script, nothing.
+
+    No two letters of one script become one, but for their accents, so that nothing but a disguise
+    is lost in texts of that script.
+    """
+    table: dict[int, str | None] = {code: None for low, high in _INVISIBLE
+                                    for code in range(low, high + 1)}  # fmt: skip
+    for low, high in _ACCENTED:
+        for code in range(low, high + 1):
+            whole = unicodedata.normalize("NFD", chr(code))
+            if len(whole) > 1 and all(0x0300 <= ord(mark) <= 0x036F for mark in whole[1:]):
+                table[code] = whole[0]
+    table |= {ord(letter): latin for letter, latin in zip(*_ALIKE, strict=True)}
+    for code, letter in table.items():
+        if letter is not None and ord(letter) in table and code != ord(letter):
+            table[code] = table[ord(letter)]
+    return table
 
 
 def _bounds(codes: NDArray[np.generic]) -> tuple[Ints, Ints]:

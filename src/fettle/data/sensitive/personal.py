@@ -159,7 +159,7 @@ _BIRTH_WORDS = ("birth", "Birth", "BIRTH", "DOB", "dob", "D.O.B", "d.o.b", "orn 
 
 SIGNS: Final = (
     r"@| dot |[\[(]dot[\])]|:[0-9A-Fa-f]{0,4}:"
-    r"|\d(?:[ .()/+-]{0,2}\d){6}|\d\.\d{1,3}\.\d"
+    r"|\p{Nd}(?:[ .()/+-]{0,2}\p{Nd}){6}|\p{Nd}\.\p{Nd}{1,3}\.\p{Nd}"
     r"|[0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}[:-]"
     r"|birth|Birth|BIRTH|DOB|dob|D\.O\.B|d\.o\.b|orn on|Geburtsdatum|naissance"
     r"|iscale|FISCALE|C\.F\."
