@@ -441,5 +441,23 @@ def test_the_result_is_given_without_rows_that_have_a_twin_in_train():
     assert without["n"] == len(base) - len(twins)
     assert without == asdict(others.primary)
     assert found.primary == judge(base, tuned).primary
-    for nothing in (set(), {row.row_id for row in base}):
-        assert "without_train_twins" not in judge(base, tuned, train_twins=nothing).extra
+    assert (
+        "34 rows of the holdout have near twins in train; without them the diff" in found.headline
+    )
+    assert "without_train_twins" not in judge(base, tuned).extra
+    every = judge(base, tuned, train_twins={row.row_id for row in base})
+    assert every.extra["without_train_twins"] is None
+    assert every.headline.endswith("have near twins in train; without them: no row is left")
+
+
+def test_a_gain_that_rests_on_twins_is_said_in_the_headline():
+    base, tuned = counts(0, 0, 60, 0)
+    worse_base, worse_tuned = counts(28, 12, 0, 0)
+    others = [
+        [replace(row, row_id=f"o{row.row_id}") for row in arm] for arm in (worse_base, worse_tuned)
+    ]
+    twins = {row.row_id for row in base}
+    found = judge([*base, *others[0]], [*tuned, *others[1]], train_twins=twins)
+    assert found.verdict == "improved"
+    assert "without them the difference is −" in found.headline
+    assert "without them the difference is −" in found.reason

@@ -8,6 +8,7 @@ import matplotlib as mpl
 import pytest
 
 from fettle.report import drawing, plots, row_plots
+from fettle.report.forest_plot import ForestRow, forest_plot
 
 
 def _inside(svg: str) -> bool:
@@ -65,7 +66,7 @@ def test_curves_of_one_point_and_of_many() -> None:
     svg = plots.loss_plot(many, [1 / step for step in many], [], None)
     assert len(svg) < 60_000
     x, y = drawing.thinned(many, many)
-    assert len(x) == plots.MAX_POINTS
+    assert len(x) == drawing.MAX_POINTS
     assert x == y
     assert sum(x) / len(x) == pytest.approx(50_000.5)
 
@@ -109,3 +110,32 @@ def test_the_report_needs_no_torch_and_no_pyplot() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_figures_on_one_page_share_no_ids() -> None:
+    outcomes = {"both right": 3, "only tuned right": 2, "only base right": 1, "both wrong": 0}
+    figures = [row_plots.outcome_plot(outcomes | {"both wrong": place}) for place in (0, 5)]
+    ids = [set(re.findall(r' id="([^"]+)"', svg)) for svg in figures]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+    for svg, own in zip(figures, ids, strict=True):
+        used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', svg))
+        assert used <= own
+        assert "var(--warn)" in svg
+        assert not re.search(r"var\(--\w+\)-", svg)
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.0], [1.0], [-2.0, 0.0, 5.0], [1e-9, -1e-9, 1e6]])
+def test_paired_differences_of_any_kind_are_drawn(values: list[float]) -> None:
+    svg = row_plots.difference_plot(values, label="loss", higher_is_better=False)
+    better = sum(value < 0 for value in values)
+    assert f"better on {better}" in svg
+    assert f"{values.count(0.0)} are equal" in svg
+    assert _inside(svg)
+
+
+def test_a_forest_plot_draws_what_has_no_interval() -> None:
+    rows = [ForestRow("one", 1.0, None, None), ForestRow("two", -2.0, -3.0, -1.0, "worse")]
+    svg = forest_plot(rows, label="points", sides=("worse", "better"), spoken="two parts of all")
+    assert "one" in svg
+    assert _inside(svg)

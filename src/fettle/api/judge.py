@@ -64,7 +64,7 @@ def evaluate(
 
 
 def report(run: str | Path) -> Path:
-    """Write report.html and the model card again from the run's files."""
+    """Write report.html, report.md, report.json and the model card again from the run's files."""
     write_card(Path(run))
     return write_report(Path(run))
 

@@ -466,7 +466,7 @@ def _shared_groups(placed: Sequence[Placed]) -> list[Finding]:
             item.example.finding(
                 "split_leak",
                 "warning",
-                f"{number} of the same group {group!r}, such as {rows[0].source},"
+                f"{number} {leaks.SAME_GROUP} {group!r}, such as {rows[0].source},"
                 f" record {rows[0].record}",
                 "kept: no row is taken out of the holdout; the verdict counts such rows",
                 tuple(row.row_id for row in rows[: leaks.MAX_RELATED]),

@@ -65,7 +65,9 @@ def without_twins(
     tuned: Sequence[Prediction],
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The primary comparison on rows that no training row tells about, where there are both.
+    """The primary comparison on rows that no training row tells about, where there are others.
+
+    ``without_train_twins`` is None where nothing can be compared, with the reason beside it.
 
     Args:
         twins: rows that a training row tells about.
@@ -75,11 +77,13 @@ def without_twins(
         settings: for ``contrast``.
     """
     kept = [index for index, row in enumerate(base) if row.row_id not in twins]
-    if len(kept) in (0, len(base)):
+    if len(kept) == len(base):
         return {}
     others, theirs = ([rows[index] for index in kept] for rows in (base, tuned))
-    if value_fault(metric, others, theirs, ("the base", "the tuned model")) is not None:
-        return {}
+    fault = "no row is left" if not kept else None
+    fault = fault or value_fault(metric, others, theirs, ("the base", "the tuned model"))
+    if fault is not None:
+        return {"without_train_twins": None, "without_train_twins_fault": fault}
     found = contrast(metric, others, theirs, **settings).comparison
     return {"without_train_twins": asdict(found)}
 

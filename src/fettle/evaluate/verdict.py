@@ -34,6 +34,7 @@ from fettle.evaluate.wording import (
     headline,
     holdout_notes,
     p_text,
+    twins_note,
 )
 from fettle.metrics import find_metric
 from fettle.metrics.metric import Metric
@@ -152,7 +153,8 @@ def decide(
     ]
     shown = [baseline_note(found, alpha, len(base)) for found in cheap]
     notes = [note for note in shown if note is not None]
-    limits = holdout_notes(holdout or {})
+    clear = without_twins(train_twins, metric, base, tuned, settings)
+    limits = [*holdout_notes(holdout or {}), *twins_note(clear, len(base))]
     return replace(
         frame,
         verdict=word,
@@ -162,8 +164,7 @@ def decide(
         guards=[asdict(guard) for guard in judged],
         baselines=cheap,
         headline=headline(word, primary.comparison, [*guard_notes(judged), *notes, *limits]),
-        extra=tables(plan, base, tuned, primary, skipped)
-        | without_twins(train_twins, metric, base, tuned, settings),
+        extra=tables(plan, base, tuned, primary, skipped) | clear,
     )
 
 

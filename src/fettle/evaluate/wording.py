@@ -225,6 +225,33 @@ def holdout_notes(holdout: Mapping[str, Any]) -> list[str]:
     return notes
 
 
+def twins_note(extra: Mapping[str, Any], n: int) -> list[str]:
+    """What the headline must say of rows that a training row tells about.
+
+    Args:
+        extra: from ``extras.without_twins``.
+        n: rows of the primary comparison.
+
+    Returns:
+        One clause, or none where there are no such rows.
+    """
+    if "without_train_twins" not in extra:
+        return []
+    found = extra["without_train_twins"]
+    if found is None:
+        why = extra["without_train_twins_fault"]
+        return [f"rows of the holdout have near twins in train; without them: {why}"]
+    metric = find_metric(found["metric"])
+    shown = difference_text(metric, found["difference"])
+    twins = n - found["n"]
+    verb = "has a near twin" if twins == 1 else "have near twins"
+    return [
+        f"{_rows(twins)} of the holdout {verb} in train; without"
+        f" {'it' if twins == 1 else 'them'} the difference is {shown}"
+        f" ({p_text(found['p_value'])}, n = {found['n']:,})"
+    ]
+
+
 def _rows(count: int) -> str:
     return "1 row" if count == 1 else f"{count:,} rows"
 

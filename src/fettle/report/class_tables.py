@@ -183,7 +183,7 @@ def _confusions(
             cell(labels[predicted], 80),
             f"{was:,.0f}" if before else "–",
             f"{value:,.0f}",
-            f"{value - was:+,.0f}".replace("-", MINUS) if before else "–",
+            _signed(value - was) if before else "–",
             f"{sum(matrix[true]):,.0f}",
         )
         for _, value, was, true, predicted in mistakes[:NUM_CONFUSIONS]
@@ -195,3 +195,7 @@ def _confusions(
         numeric=frozenset({2, 3, 4, 5}),
         source=CONFUSION,
     )
+
+
+def _signed(change: float) -> str:
+    return f"{change:+,.0f}".replace("-", MINUS) if change else "0"

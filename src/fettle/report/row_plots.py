@@ -202,6 +202,7 @@ def difference_plot(
             axes.axvspan(low, high, color=TUNED, alpha=0.3, linewidth=0)
             axes.axvline(middle, color=TUNED, linewidth=2)
         axes.set(xlabel=label, ylabel="rows", xlim=(float(edges[0]), float(edges[-1])))
+        axes.set_ylim(0, 1.05 * max(int(counts.max()), 1))
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.legend(

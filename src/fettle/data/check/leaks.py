@@ -20,6 +20,8 @@ from fettle.records.rows import Example, Finding, Split, SplitRow
 MAX_RELATED = 20
 _SAME = ("near", "contained")
 _LEAKS = ("split_leak", "split_leak_near")
+SAME_GROUP = "of the same group"
+"""In the evidence of a leak by group: such a row need not be like any training row."""
 
 
 def set_aside(placed: Sequence[Placed], found: Clusters) -> list[Finding]:
@@ -145,7 +147,7 @@ def against(
 
 
 def with_train_twin(splits: Iterable[SplitRow], findings: Iterable[Finding]) -> set[str]:
-    """Ids of the holdout rows that a training row tells about.
+    """Ids of the holdout rows that a training row tells about: it holds nearly the same text.
 
     The verdict is printed with and without them, and ``holdout.rows_with_train_twin`` counts them.
 
@@ -159,6 +161,7 @@ def with_train_twin(splits: Iterable[SplitRow], findings: Iterable[Finding]) -> 
         finding.row_id
         for finding in findings
         if finding.kind in _LEAKS
+        and SAME_GROUP not in finding.evidence
         and side.get(finding.row_id) == "holdout"
         and any(side.get(row_id, "train") == "train" for row_id in finding.related)
     }

@@ -156,7 +156,7 @@ def _links(units: Sequence[_Unit], found: Found) -> list[Link]:
         if pair.slight and not one.labels & two.labels:
             continue
         left, right = sorted((one.keys[0], two.keys[0]))
-        method = "akin" if _say_other_things(one, two, pair) else pair.method
+        method: Method = "akin" if _say_other_things(one, two, pair) else pair.method
         links.append(Link(left, right, pair.similarity, method))
     for unit in units:
         links += [Link(unit.keys[0], key, 1.0, "near") for key in unit.keys[1:]]

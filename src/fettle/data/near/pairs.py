@@ -321,9 +321,10 @@ def _by_characters(texts: Sequence[str], shorts: Flat, first: NDArray[np.bool_])
 def _inside(briefs: Flat, first: NDArray[np.bool_]) -> list[Pair]:
     rows = np.flatnonzero((briefs.counts > 0) & first)
     found = standing_inside(chosen_rows(briefs, rows))
+    one, two = rows[found.shorter], rows[found.longer]
     return [
-        Pair(*sorted((int(rows[i]), int(rows[j]))), 1.0, "contained", True)
-        for i, j in zip(found.shorter, found.longer, strict=True)
+        Pair(int(i), int(j), 1.0, "contained", True)
+        for i, j in zip(np.minimum(one, two), np.maximum(one, two), strict=True)
     ]
 
 

@@ -211,7 +211,7 @@ def _looks() -> dict[int, str | None]:
             whole = unicodedata.normalize("NFD", chr(code))
             if len(whole) > 1 and all(0x0300 <= ord(mark) <= 0x036F for mark in whole[1:]):
                 table[code] = whole[0]
-    table |= {ord(letter): latin for letter, latin in zip(*_ALIKE, strict=True)}
+    table |= {ord(letter): latin for letter, latin in zip(_ALIKE[0], _ALIKE[1], strict=True)}
     for code, letter in table.items():
         if letter is not None and ord(letter) in table and code != ord(letter):
             table[code] = table[ord(letter)]
