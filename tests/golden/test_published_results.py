@@ -110,7 +110,8 @@ def test_e2e_seeds(data: Path) -> None:
         assert round(float(scores.mean()), 2) == expected
     found = two_way_bootstrap(sums["tgen-minus"], sums["tgen-std"], metric.score, num_resamples=500)
     assert found.difference == pytest.approx(0.54, abs=0.01)
-    # Five pairs of seeds show that the reranker helps, though not by how much.
+    # A description, not a published figure: five pairs of seeds leave it open. The interval begins
+    # just above zero, the p-value is above 5 %; a verdict needs both.
     assert 0.0 < found.low < 0.2
     assert found.high > 1.0
-    assert found.p_value <= 0.05
+    assert 0.05 < found.p_value < 0.1
