@@ -250,9 +250,9 @@ def _parted(found: Clusters, by_key: Mapping[str, Sequence[Placed]]) -> list[Fin
     parted: list[tuple[Counter[str], list[Placed]]] = []
     for group in found.beginnings:
         rows = [item for key in group for item in by_key.get(key, ())]
-        sides = Counter(item.side for item in rows)
-        if len(sides) > 1 and "train" in sides:
-            parted.append((Counter(sides), rows))
+        held = Counter[str](item.side for item in rows)
+        if len(held) > 1 and "train" in held:
+            parted.append((held, rows))
     if not parted:
         return []
     sides, rows = max(parted, key=lambda entry: (len(entry[1]), entry[1][0].example.row_id))
