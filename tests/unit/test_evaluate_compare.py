@@ -1,13 +1,22 @@
 """Prediction files: what is read, what is refused, and the verdict on two of them."""
 
+import gc
 import json
+import random
 import subprocess
 import sys
 
 import pytest
 
 from fettle.errors import DataError, UsageError
-from fettle.evaluate.compare import compare_files, default_metric, load_prediction_file
+from fettle.evaluate.compare import (
+    _object,
+    _plain_prediction,
+    _prediction,
+    compare_files,
+    default_metric,
+    load_prediction_file,
+)
 from fettle.records.outcomes import Prediction
 
 
@@ -104,6 +113,135 @@ def test_files_that_cannot_be_read(tmp_path):
         with pytest.raises(DataError) as caught:
             load_prediction_file(path)
         assert caught.value.code == "E1003", path
+
+
+GOOD_LINE = '{"row_id": "first", "prediction": "x", "reference": "x"}'
+TEXTS = ["x", "", " y ", "é\u2028", "long " * 30]
+NUMBERS = [0.5, -0.0, 1, 0, 2**2000, float("nan"), float("-inf")]
+ODD = [None, True, False, [], ["x"], ["x", "y"], ["x", None], {}, {"a": 0.5}, {"a": None}]
+FIELDS = {
+    "row_id": [*TEXTS, 7, None, True, 1.5],
+    "prediction": [*TEXTS, 3, *ODD],
+    "reference": [*TEXTS, 3, *ODD],
+    "group": [*TEXTS, 3, *ODD],
+    "score": [*NUMBERS, "high", *ODD],
+    "loss_sum": [*NUMBERS, "high", *ODD],
+    "num_targets": [4, -1, 1.5, "4", *ODD],
+    "confidence": [*NUMBERS, "high", *ODD],
+    "probabilities": [{"x": 0.5, "y": 0.5}, *ODD],
+    "input": [*TEXTS, *ODD],
+    "constraints": [["short"], [{"kind": "words"}], *ODD],
+    "tags": [{"a": "b"}, {"a": 3}, *ODD],
+    "scores": [{"a": 0.25}, {"a": "b"}, *ODD],
+    "note": [*TEXTS, *ODD],
+}
+RARE = ("loss_sum", "num_targets", "confidence", "probabilities", "input", "constraints", "tags")
+
+
+def random_record(rng):
+    """Half of them as most files have them, half with anything in any field."""
+    if rng.random() < 0.5:
+        record = {name: rng.choice(TEXTS) for name in ("row_id", "prediction", "reference")}
+        record |= {"group": rng.choice(TEXTS)} if rng.random() < 0.3 else {}
+        return record | ({"score": rng.choice(NUMBERS)} if rng.random() < 0.5 else {})
+    chances = {name: 0.2 if name in (*RARE, "scores") else 0.8 for name in FIELDS}
+    return {
+        name: rng.choice(values) for name, values in FIELDS.items() if rng.random() < chances[name]
+    }
+
+
+def random_line(rng):
+    """A record as JSON, at times cut, with a wrong character or with blanks around it."""
+    line = json.dumps(random_record(rng), ensure_ascii=rng.random() < 0.5)
+    kind = rng.randrange(8)
+    place = rng.randrange(len(line))
+    if kind == 0:
+        return line[:place]
+    if kind == 1:
+        return line[:place] + rng.choice('{}[],:"\\x0\t\x1f\ufeff') + line[place + 1 :]
+    if kind == 2:
+        return rng.choice([" ", "\t", "\ufeff", "\x0b", ""]) + line + rng.choice(" \tx}\x0b")
+    return line
+
+
+def carefully(line, where):
+    """Row or error of one line by the plain way: ``json.loads``, then a look at each field."""
+    try:
+        return repr(_prediction(_object(line, where), where))
+    except DataError as error:
+        return error.code, error.where, str(error)
+
+
+def test_the_short_way_gives_what_the_careful_one_gives(tmp_path):
+    rng = random.Random(3)
+    path = tmp_path / "a.jsonl"
+    seen = {"row": 0, "error": 0, "blank": 0}
+    for number in range(3000):
+        line = random_line(rng)
+        # Other line ends, and a last line without one, change nothing.
+        end = "\r\n" if number % 3 == 0 else "\n"
+        last = end if number % 2 else ""
+        path.write_bytes(f"{GOOD_LINE}{end}{line}{last}".encode())
+        try:
+            found = [repr(row) for row in load_prediction_file(path)[1:]]
+        except DataError as error:
+            found = [(error.code, error.where, str(error))]
+        wanted = [carefully(line, f"{path}:2")] if line.strip() else []
+        assert found == wanted, line
+        seen["blank" if not wanted else "row" if isinstance(wanted[0], str) else "error"] += 1
+    assert min(seen["row"], seen["error"]) > 500, seen
+
+
+def test_the_short_way_is_taken_by_usual_rows_only():
+    usual = {"row_id": "a", "prediction": "x", "reference": "y"}
+    for record in (usual, usual | {"group": "g", "score": 0.5}, {"row_id": "a", "score": 0.5}):
+        row = _plain_prediction(record, {})
+        assert type(row) is Prediction
+        assert row == _prediction(record, "here")
+        assert row.to_json() == _prediction(record, "here").to_json()
+    for field in (*RARE, "scores"):
+        assert _plain_prediction(usual | {field: None}, {}) is None, field
+    for field in ("row_id", "prediction", "reference", "group", "score"):
+        for value in (1, True, [], {}, ["x"]):
+            assert _plain_prediction(usual | {field: value}, {}) is None, (field, value)
+
+
+def test_equal_labels_are_kept_once(tmp_path):
+    path = write(tmp_path / "a.jsonl", [row | {"group": "one"} for row in rows([1, 1])])
+    first, second = load_prediction_file(path)
+    assert first.prediction is second.prediction
+    assert first.reference is second.reference
+    assert first.group is second.group
+
+
+def test_a_file_that_is_no_text_is_told_before_its_bad_lines(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"no json\n" + b"x" * 20_000 + b"\n\xff\n")
+    for content in (path.read_bytes(), (GOOD_LINE + "\n").encode() + path.read_bytes()[8:]):
+        path.write_bytes(content)
+        with pytest.raises(UnicodeDecodeError) as plain:
+            path.read_text(encoding="utf-8-sig")
+        with pytest.raises(DataError) as caught:
+            load_prediction_file(path)
+        assert caught.value.code == "E1003"
+        assert str(plain.value) in str(caught.value)
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_the_garbage_collector_is_left_as_it_was(on, tmp_path):
+    good = write(tmp_path / "a.jsonl", [GOOD_LINE])
+    bad = write(tmp_path / "b.jsonl", [GOOD_LINE, "{"])
+    before = gc.isenabled()
+    (gc.enable if on else gc.disable)()
+    try:
+        load_prediction_file(good)
+        after_good = gc.isenabled()
+        with pytest.raises(DataError):
+            load_prediction_file(bad)
+        after_bad = gc.isenabled()
+    finally:
+        (gc.enable if before else gc.disable)()
+    assert (after_good, after_bad) == (on, on)
 
 
 def test_compare_gives_a_verdict_without_plan_guards_and_holdout(tmp_path):

@@ -49,7 +49,7 @@ def test_what_the_holdout_can_show_is_said_before_training():
     assert said.startswith("640 holdout rows can show a difference of 3.6 points or more at 80 % ")
     assert "if exactly one arm is right on 10 % of the rows; " in said
     assert "would show 2.0 points" in said
-    assert "a significant result would on average show 1." in said
+    assert "a result with p at most alpha would on average show 1." in said
     few = power_sentence(make_plan("classify", "accuracy", power=plan_power("accuracy", 30)))
     assert "one arm is right on 10 %" not in few, "so few rows need more than that"
     assert "5 holdout rows are too few to show any difference" in power_sentence(

@@ -23,6 +23,7 @@ from fettle.data.near import clusters
 from fettle.data.reading.read import ReadResult, read
 from fettle.data.sensitive import redact
 from fettle.data.split import MIN_ROWS, fractions_for, not_among, split, too_few
+from fettle.data.time_order import first_times
 from fettle.errors import DataError
 from fettle.recipe.policies import policy_of
 from fettle.recipe.recipe import DataSection, Task
@@ -111,8 +112,9 @@ def prepare(
     tell("split", len(kept))
     inherited = _inherited(pins or {}, left, left_keys)
     placed, split_findings = split(
-        kept, holdout, options, seed, layout.task, inherited, near, gone_since
-    )
+        kept, holdout, options, seed, layout.task, inherited, near, gone_since,
+        first_times(find_copies(left, left_keys), left) if options.time is not None else None,
+    )  # fmt: skip
     late = find_waived(split_findings, options.waivers, raw, day)
     waived = list(dict.fromkeys([*waived, *late]))
     aside |= to_set_aside(_of_kept(split_findings, placed), options.policies, late, protected)

@@ -25,6 +25,9 @@ old training row never comes into the holdout, and the other way round. Where a
 new row joins two clusters that lay on different sides, the old rows stay, the new one is trained
 on, and the holdout rows that are like it are named (split_leak_near) and counted.
 
+Where the user named a column with the time, time decides instead of the hash (``time_order``): the
+holdout is the latest rows. Labels are then not moved, only a side that would be empty.
+
 Fractions left to "auto": 10 % validation, and 20 % holdout, 10 % from 5,000 rows on. When growing
 data pass that step, some rows leave the holdout for train; none ever enters it, so that a model of
 the smaller data was trained on no row of the larger one's holdout.
@@ -36,6 +39,7 @@ from dataclasses import dataclass
 
 import xxhash
 
+from fettle.data import time_order
 from fettle.data.check import leaks
 from fettle.data.deduplicate import input_key
 from fettle.data.near import Clusters, clusters
@@ -70,26 +74,28 @@ def split(
     pins: Mapping[str, Split] | None = None,
     found: Clusters | None = None,
     earlier: Sequence[Example] = (),
+    first_times: Mapping[str, int] | None = None,
 ) -> tuple[list[SplitRow], list[Finding]]:
     """Give each example its side.
 
     Args:
         examples: the user's rows, without exact copies.
         eval_examples: a holdout that the user gave; may be empty.
-        options: the fractions are used.
+        options: the fractions, and whether a column with the time was named.
         seed: part of the hash.
         task: labels are looked at for classify.
         pins: row_id to the side that an earlier run gave it; train, validation or holdout.
         found: clusters of all these examples; None = they are looked for here.
         earlier: rows of earlier runs that are not among these (``not_among``), whose sides are in
             ``pins``; they get no SplitRow.
+        first_times: row_id to the earliest time of its exact copies, where it has any.
     Returns:
         One SplitRow for each example, examples first, and findings: split_leak, split_leak_near,
         near_duplicate, similar_text, same_template, unknown_label, unused_holdout,
-        unrepresentative, holdout_too_small.
+        unrepresentative, holdout_too_small, time_order.
     Raises:
         DataError: E0331 too few rows, E0335 no row is left to train on, E0336 too few groups, E0337
-            an earlier run trained on all rows.
+            an earlier run trained on all rows, E0341 few rows have a readable time.
     """
     own = [Placed(example, input_key(example)) for example in examples]
     given = [
@@ -98,6 +104,11 @@ def split(
     if len(own) + len(given) < MIN_ROWS:
         raise too_few(len(own) + len(given))
     fractions = fractions_for(examples, bool(given), options)
+    times: dict[str, int] | None = None
+    if options.time is not None:
+        times = time_order.read_times(examples, eval_examples, options.time)
+        for row_id, time in (first_times or {}).items():
+            times[row_id] = min(time, times.get(row_id, time))
     placed = [*own, *given]
     gone = _placed_before(earlier, pins or {})
     known = [*placed, *gone]
@@ -112,16 +123,21 @@ def split(
     ours = [item for item in own if item.cut and item.side != "quarantine"]
     if not ours and not any(item.side == "train" for item in own):
         raise _no_train(Counter(item.side for item in placed))
-    _cut(ours, fractions, seed)
-    if task == "classify":
-        _cover_labels(ours, placed, fractions, seed)
-    _cover_sizes(ours, placed, fractions, seed)
+    if times is not None:
+        time_order.place(ours, times, fractions.holdout, fractions.validation)
+    else:
+        _cut(ours, fractions, seed)
+        if task == "classify":
+            _cover_labels(ours, placed, fractions, seed)
+    _cover_sizes(ours, placed, fractions, seed, times)
     findings.extend(_quarantine_leaks(placed, placed))
     findings.extend(leaks.set_aside(placed, found))
     counts = Counter(item.side for item in placed)
     if not counts["train"]:
         raise _no_train(counts)
     findings.extend(_look(placed, counts, task))
+    if times is not None and options.time is not None:
+        findings.extend(time_order.look(placed, times, options.time))
     findings.extend(leaks.find(placed, found))
     findings.extend(leaks.find_earlier(placed, gone, found))
     return [item.example.placed(item.side, item.reason) for item in placed], findings
@@ -325,9 +341,13 @@ def _cover_labels(
 
 
 def _cover_sizes(
-    ours: Sequence[Placed], placed: Sequence[Placed], fractions: Fractions, seed: int
+    ours: Sequence[Placed],
+    placed: Sequence[Placed],
+    fractions: Fractions,
+    seed: int,
+    times: Mapping[str, int] | None,
 ) -> None:
-    """No side that is to be cut may be empty."""
+    """No side that is to be cut may be empty; by time, its latest key goes there."""
     for side, wanted in (("holdout", fractions.holdout), ("validation", fractions.validation)):
         if not wanted or any(item.side == side for item in placed):
             continue
@@ -360,8 +380,12 @@ def _cover_sizes(
                 hint="add rows, choose another --group column, or give a holdout with --eval",
             )
         needed = {next(iter(keys)) for keys in by_label.values() if len(keys) == 1}
-        free = sorted(movable - needed or movable, key=lambda key: (position(seed, key), key))
-        chosen = free[0] if side == "holdout" else free[-1]
+        if times is not None:
+            latest = time_order.ranks(pool, times)
+            chosen = min(movable - needed or movable, key=latest.__getitem__)
+        else:
+            free = sorted(movable - needed or movable, key=lambda key: (position(seed, key), key))
+            chosen = free[0] if side == "holdout" else free[-1]
         for item in pool:
             if item.split_key == chosen:
                 item.side = "holdout" if side == "holdout" else "validation"

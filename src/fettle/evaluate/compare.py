@@ -4,10 +4,13 @@ In: JSONL files with one line per row (DESIGN section 5, prediction files), or r
 Out: a ``Verdict`` without plan, guards or holdout. Must not know: models.
 """
 
+import gc
+import io
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,19 @@ from fettle.evaluate.verdict import decide
 from fettle.metrics import find_metric
 from fettle.records.outcomes import Prediction, Verdict
 from fettle.records.run_directory import RunDirectory, read_json
+
+_DECODE = json.JSONDecoder().raw_decode
+_PLAIN = ("row_id", "prediction", "reference", "group", "score")
+_RARE = tuple(field.name for field in fields(Prediction) if field.name not in _PLAIN)
+# A frozen dataclass takes twice as long to make as its fields take to be set.
+_SET_ID, _SET_PREDICTION, _SET_REFERENCE, _SET_GROUP, _SET_SCORE = (
+    Prediction.__dict__[name].__set__ for name in _PLAIN
+)
+_SET_RARE = tuple(Prediction.__dict__[name].__set__ for name in _RARE)
+_HAS_NO_RARE = frozenset(_RARE).isdisjoint
+_LONGEST_SHARED = 64
+_MOST_SHARED = 100_000
+"""Texts that are kept once for all rows: labels, groups, short references."""
 
 
 def compare_files(
@@ -78,14 +94,15 @@ def compare(
             f"{chosen} describes, it does not say which model is better",
             hint=f"choose another metric; see each value by fettle evaluate FILE --metric {chosen}",
         )
-    groups = {row.group or f"\0{row.row_id}" for row in a}
+    alone = {row.row_id for row in a if not row.group}
+    num_groups = len(alone) + len({row.group for row in a if row.group})
     plan = make_plan(
         task="compare",
         metric=chosen,
         alpha=alpha,
         minimum_difference=minimum_difference,
         n_holdout=len({row.row_id for row in a}),
-        clusters=len(groups) if len(groups) < len(a) else None,
+        clusters=num_groups if num_groups < len(a) else None,
         seeds=(seed,),
         num_resamples=num_resamples,
     )
@@ -143,10 +160,15 @@ def load_prediction_file(path: str | Path) -> list[Prediction]:
     file = Path(path)
     if file.is_dir():
         file = RunDirectory(file).evaluation / "predictions.tuned.jsonl"
-    rows: list[Prediction] = []
-    first_line: dict[str, int] = {}
     try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
+        content = file.read_bytes()
+        try:
+            with _no_garbage_collection():
+                rows = _rows(_lines(content), file)
+        except (DataError, UnicodeDecodeError):
+            # A file that is no UTF-8 is no prediction file, whichever line is odd before that.
+            _lines(content).read()
+            raise
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             "E1003",
@@ -154,21 +176,6 @@ def load_prediction_file(path: str | Path) -> list[Prediction]:
             hint="give a JSONL file in UTF-8 with row_id, prediction and reference, or a run"
             " directory that has evaluation/predictions.tuned.jsonl",
         ) from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = f"{file}:{number}"
-        row = _prediction(_object(line, where), where)
-        if row.row_id in first_line:
-            raise DataError(
-                "E1004",
-                f"row_id {row.row_id!r} occurs twice",
-                where=where,
-                why=f"it was on line {first_line[row.row_id]} already",
-                hint="give every row its own row_id",
-            )
-        first_line[row.row_id] = number
-        rows.append(row)
     if not rows:
         raise DataError(
             "E1003",
@@ -176,6 +183,99 @@ def load_prediction_file(path: str | Path) -> list[Prediction]:
             hint='write one line a row: {"row_id": …, "prediction": …, "reference": …}',
         )
     return rows
+
+
+def _lines(content: bytes) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig")
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """A million new rows hold no cycles; to look for some takes a third of the reading."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _rows(lines: Iterable[str], file: Path) -> list[Prediction]:
+    """The rows of a file's lines; lines of the usual shape take a short way."""
+    rows: list[Prediction] = []
+    first_line: dict[str, int] = {}
+    shared: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            record, end = _DECODE(line)
+            usual = type(record) is dict and line[end:] in ("\n", "")
+        except (ValueError, RecursionError):
+            usual = False
+        if not usual:
+            line = line.removesuffix("\n")
+            if not line.strip():
+                continue
+            record = _object(line, f"{file}:{number}")
+        row = _plain_prediction(record, shared)
+        if row is None:
+            row = _prediction(record, f"{file}:{number}")
+        if row.row_id in first_line:
+            raise DataError(
+                "E1004",
+                f"row_id {row.row_id!r} occurs twice",
+                where=f"{file}:{number}",
+                why=f"it was on line {first_line[row.row_id]} already",
+                hint="give every row its own row_id",
+            )
+        first_line[row.row_id] = number
+        rows.append(row)
+    return rows
+
+
+def _plain_prediction(record: dict[str, Any], shared: dict[str, str]) -> Prediction | None:
+    """What ``_prediction`` gives for a row of texts, with or without a score that is a float.
+
+    Args:
+        record: an object as JSON gives it.
+        shared: short texts that were met before; equal ones are kept once.
+
+    Returns:
+        The row; None for whatever else, which ``_prediction`` takes or refuses.
+    """
+    get = record.get
+    row_id, score, group = get("row_id"), get("score"), get("group")
+    prediction, reference = get("prediction"), get("reference")
+    # A list or a bool has no place here: exact types, as JSON makes no others.
+    if not (
+        type(row_id) is str
+        and (prediction is None or type(prediction) is str)
+        and (reference is None or type(reference) is str)
+        and (group is None or type(group) is str)
+        and (type(score) is float or (score is None and prediction and reference))
+        and _HAS_NO_RARE(record)
+    ):
+        return None
+    row: Prediction = object.__new__(Prediction)
+    _SET_ID(row, row_id)
+    _SET_PREDICTION(row, _once(prediction, shared) if prediction else prediction)
+    _SET_REFERENCE(row, _once(reference, shared) if reference else "")
+    _SET_GROUP(row, _once(group, shared) if group else group)
+    _SET_SCORE(row, score)
+    for set_rare in _SET_RARE:
+        set_rare(row, None)
+    return row
+
+
+def _once(text: str, shared: dict[str, str]) -> str:
+    if len(text) > _LONGEST_SHARED:
+        return text
+    found = shared.get(text)
+    if found is None:
+        if len(shared) < _MOST_SHARED:
+            shared[text] = text
+        return text
+    return found
 
 
 def _object(line: str, where: str) -> Mapping[str, Any]:

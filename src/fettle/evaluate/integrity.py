@@ -69,30 +69,37 @@ def row_fault(
     Returns:
         The fault with counts and examples, or None.
     """
-    for name, rows in zip(arms, (base, tuned), strict=True):
-        counts = Counter(row.row_id for row in rows)
-        twice = [row_id for row_id, count in counts.items() if count > 1]
-        if twice:
-            return f"{name} has {_rows(len(twice))} more than once ({_examples(twice)})"
+    ids = [[row.row_id for row in rows] for rows in (base, tuned)]
+    for name, row_ids in zip(arms, ids, strict=True):
+        if len(set(row_ids)) == len(row_ids):
+            continue
+        twice = [row_id for row_id, count in Counter(row_ids).items() if count > 1]
+        return f"{name} has {_rows(len(twice))} more than once ({_examples(twice)})"
     if not base and not tuned:
         return "there are no rows to compare"
-    tuned_by_id = {row.row_id: row for row in tuned}
-    base_ids = {row.row_id for row in base}
-    only_base = [row.row_id for row in base if row.row_id not in tuned_by_id]
-    only_tuned = [row.row_id for row in tuned if row.row_id not in base_ids]
-    if only_base or only_tuned:
-        parts = [
-            f"{_rows(len(only))} only in {name} ({_examples(only)})"
-            for name, only in zip(arms, (only_base, only_tuned), strict=True)
-            if only
-        ]
-        return f"the rows differ: {len(base_ids - set(only_base))} in both, " + ", ".join(parts)
+    if ids[0] != ids[1]:
+        base_ids, tuned_ids = set(ids[0]), set(ids[1])
+        only_base = [row_id for row_id in ids[0] if row_id not in tuned_ids]
+        only_tuned = [row_id for row_id in ids[1] if row_id not in base_ids]
+        if only_base or only_tuned:
+            parts = [
+                f"{_rows(len(only))} only in {name} ({_examples(only)})"
+                for name, only in zip(arms, (only_base, only_tuned), strict=True)
+                if only
+            ]
+            both = len(base_ids) - len(only_base)
+            return f"the rows differ: {both} in both, " + ", ".join(parts)
+        tuned_by_id = dict(zip(ids[1], tuned, strict=True))
+        tuned = [tuned_by_id[row_id] for row_id in ids[0]]
     other = [
-        row.row_id for row in base if references_of(row) != references_of(tuned_by_id[row.row_id])
+        a.row_id
+        for a, b in zip(base, tuned, strict=True)
+        # One accepted answer may be written as a text or as a list of one.
+        if a.reference != b.reference and references_of(a) != references_of(b)
     ]
     if other:
         return f"the reference differs between the arms in {_rows(len(other))} ({_examples(other)})"
-    other = [row.row_id for row in base if row.group != tuned_by_id[row.row_id].group]
+    other = [a.row_id for a, b in zip(base, tuned, strict=True) if a.group != b.group]
     if other:
         return f"the group differs between the arms in {_rows(len(other))} ({_examples(other)})"
     return None
@@ -129,7 +136,7 @@ def holdout_fault(
     holdout = plan["holdout"]
     if holdout["rows"] != len(found):
         return f"the plan was sealed for {holdout['rows']} holdout rows, {len(found)} were judged"
-    if holdout["row_ids_sha256"] not in (None, hash_ids(found)):
+    if holdout["row_ids_sha256"] is not None and holdout["row_ids_sha256"] != hash_ids(found):
         return "the rows judged are not those that the plan was sealed for"
     trained = sorted(found.intersection(train_row_ids))
     if trained:
@@ -152,13 +159,13 @@ def value_fault(
         The fault, or None.
     """
     for name, rows in zip(arms, (base, tuned), strict=True):
-        missing = [row for row in rows if not metric.covers(row)]
+        missing = metric.uncovered(rows)
         if missing:
             return (
                 f"{name} has {metric.lack(missing[0])} for {metric.name} in {_rows(len(missing))} "
                 f"({_examples([row.row_id for row in missing])})"
             )
-        broken = [row.row_id for row in rows if not metric.is_finite(row)]
+        broken = [row.row_id for row in metric.broken(rows)]
         if broken:
             return (
                 f"{name}'s {metric.needs} is not a finite number in {_rows(len(broken))} "

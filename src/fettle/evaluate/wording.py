@@ -162,7 +162,7 @@ def _shown_by(metric: Metric, power: Mapping[str, Any]) -> str:
     lucky = power.get("exaggeration")
     if lucky is not None:
         half = difference_text(metric, lucky["difference"], sign=False)
-        said += f"; where the truth is {half}, a significant result would on average show"
+        said += f"; where the truth is {half}, a result with p at most alpha would on average show"
         said += f" {lucky['type_m']:.1f} times as much"
     return said
 

@@ -120,6 +120,22 @@ class Metric:
             value = self.per_row(prediction)
         return value is None or math.isfinite(value)
 
+    def uncovered(self, rows: Sequence[Prediction]) -> list[Prediction]:
+        """The rows that the metric does not cover; short ways for what most files hold."""
+        if not self.also and self.fault is None and self.needs == "score":
+            return [row for row in rows if row.score is None]
+        if not self.also and self.fault is None and self.needs == "prediction":
+            return [row for row in rows if row.prediction is None]
+        return [row for row in rows if not self.covers(row)]
+
+    def broken(self, rows: Sequence[Prediction]) -> list[Prediction]:
+        """The rows that bring a number which is none; short ways for what most files hold."""
+        if self.needs == "score":
+            return [row for row in rows if row.score is not None and not math.isfinite(row.score)]
+        if self.needs == "prediction" and self.fault is None:
+            return []
+        return [row for row in rows if not self.is_finite(row)]
+
     def reason(self, prediction: Prediction) -> str:
         """Why a row that the metric covers has its value; empty where there is nothing to say."""
         return "" if self.explain is None else self.explain(prediction)
@@ -161,7 +177,12 @@ def row_metric(
     """
 
     def sums(arms: Sequence[Sequence[Prediction]]) -> list[FloatArray]:
-        return [np.array([[per_row(row), 1.0] for row in arm]).reshape(-1, 2) for arm in arms]
+        found = []
+        for arm in arms:
+            columns = np.ones((len(arm), 2))
+            columns[:, 0] = np.fromiter(map(per_row, arm), np.float64, len(arm))
+            found.append(columns)
+        return found
 
     return Metric(
         name=name,

@@ -113,6 +113,7 @@ POLICIES: Mapping[str, KindPolicy] = {
     "imbalance": _whole(),
     "holdout_too_small": _whole(),
     "unrepresentative": _whole(),
+    "time_order": _whole(),
     "waiver_expired": _whole(),
     "waiver_unused": _whole(),
 }

@@ -106,7 +106,8 @@ class DataSection(Section):
     group: Annotated[str | None, Name] = None
     """Column whose values stay on one side of a split (conversation, user, document)."""
     time: Annotated[str | None, Name] = None
-    """Column with the date or time of a row; kept with the row."""
+    """Column with the date or time of a row; the holdout is then the latest rows, validation the
+    ones before. Without it the sides are drawn by hash."""
     split_column: Annotated[str | None, Name] = None
     """Column with the values train, validation (dev, valid, val), holdout (test, eval)."""
     encoding: AutoStr = None

@@ -67,6 +67,7 @@ MEANINGS: Mapping[str, str] = {
     "imbalance": "labels with many rows beside labels with few",
     "holdout_too_small": "too few holdout rows to tell a usual difference",
     "unrepresentative": "training rows are unlike the rows that the model will meet",
+    "time_order": "where the split by time lies, and rows for which it does not hold",
     "waiver_expired": "an accepted finding whose date is over counts again",
     "waiver_unused": "an accepted finding that is not there any more",
 }
@@ -85,6 +86,9 @@ REASONS: Mapping[str, str] = {
     "cluster_hash": "drawn together with its near copies",
     "label_coverage": "moved so that every side has its label",
     "size_coverage": "moved so that the side is large enough",
+    "time": "placed by its time, the latest rows in the holdout",
+    "time_cluster": "placed by the earliest time of its group or near copies",
+    "no_time": "trained on, since its time can't be read",
     "earlier_run": "where an earlier run or check had it",
     "eval_file": "in the file that was given as holdout",
     "split_column": "as the split column says",

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from fettle.data.meaning.profile import Profile, profile_columns
+from fettle.data.meaning.times import TIMES, time_hint
 from fettle.data.reading import names
 from fettle.errors import DataError, UsageError
 from fettle.recipe.recipe import DataSection, Task
@@ -150,11 +151,9 @@ class _Detector:
     # Columns that any layout may have.
 
     def _find_common(self) -> None:
-        for role, column in (
-            ("group", self.options.group),
-            ("time", self.options.time),
-            ("split", self.options.split_column),
-        ):
+        named = self.options
+        chosen = {"group": named.group, "time": named.time, "split": named.split_column}
+        for role, column in chosen.items():
             if column is not None:
                 self.common[role] = self._named(column, role)
         if "split" not in self.common:
@@ -175,6 +174,8 @@ class _Detector:
                         f" --group {profile.name} keeps them on one side of the split"
                     )
                     break
+        if not {"time", "split"} & set(self.common) and not self.options.eval:
+            self.ambiguities.extend(time_hint(self._by_name(TIMES)))
 
     # Layouts.
 
