@@ -20,6 +20,7 @@ from fettle.inference.generate import generate
 from fettle.models.load import find_base, load_for_task
 from fettle.recipe.recipe import BaseSection
 
+TEMPERATURE, TOP_P = 0.7, 0.9
 SHIPPED = (WEIGHTS, "config.json", "generation_config.json", *TOKENIZER, "README.md")
 ASK = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
 PROMPTS = {
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def continuations(out: Path, num_tokens: int) -> dict[str, str]:
-    """What the model writes after each prompt, its likeliest token each time."""
+    """What the model writes after each prompt, drawn with a fixed seed."""
     model = load_for_task(find_base(BaseSection(id=str(out)), print), "text", (), 1)
     tokenizer = Tokenizer.load(out)
     ids = [
@@ -84,7 +85,15 @@ def continuations(out: Path, num_tokens: int) -> dict[str, str]:
         for prompt in PROMPTS.values()
     ]
     stop = {model.config.eos_token_id, model.config.bos_token_id}
-    written = generate(model, ids, num_tokens, stop, model.config.pad_token_id)
+    written = generate(
+        model,
+        ids,
+        num_tokens,
+        stop,
+        model.config.pad_token_id,
+        temperature=TEMPERATURE,
+        top_p=TOP_P,
+    )
     return {name: tokenizer.decode(found) for name, found in zip(PROMPTS, written, strict=True)}
 
 
@@ -130,7 +139,8 @@ def card(out: Path, data: dict[str, Any], written: dict[str, str]) -> str:
         ),
         "## Stretches\n",
         *_stretches(history.stretches),
-        "\n## Curve\n\nOn a fixed part of the held-out text, while it was trained.\n",
+        "\n## Curve\n\nOn a fixed part of the held-out text, in rows of 1,024 tokens, while it was"
+        " trained: a stretch with a shorter context is measured beyond what it had seen.\n",
         "| M tokens | bits per byte | dialogues |\n|---|---|---|",
         *(
             f"| {look.tokens / 1e6:.2f} | {look.bits_per_byte:.3f} |"
@@ -141,7 +151,9 @@ def card(out: Path, data: dict[str, Any], written: dict[str, str]) -> str:
         "\n## Data\n\nNo set on which fettle is evaluated is among them, and no test split.\n",
         "| source | documents | M characters | licence |\n|---|---|---|---|",
         *_sources(data["sources"]),
-        "\n## What it writes\n\nThe likeliest token each time, unedited.\n",
+        "\n## What it writes\n\n"
+        f"Drawn at temperature {TEMPERATURE:g} from the likeliest {TOP_P:.0%}, seed 0, unedited."
+        " Always taking the likeliest token soon ends in repetition.\n",
         *(_quoted(name, text) for name, text in written.items()),
         _LIMITS,
     ]

@@ -19,7 +19,7 @@ name the earlier run as the base.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fettle.data.meaning.times import MAX_CHARACTERS, parse_time, shown_time
 from fettle.data.placing import SEEN, Placed
@@ -82,8 +82,7 @@ def first_times(copies: Mapping[str, str], examples: Sequence[Example]) -> dict[
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Unit:
+class _Unit(NamedTuple):
     """Rows that never part."""
 
     rank: tuple[int, str]
@@ -108,7 +107,7 @@ def place(
         item.side = "train"
         item.reason = "time" if item.example.row_id in times else "no_time"
     for unit in units:
-        for item in unit.rows:
+        for item in unit.rows if len(unit.rows) > 1 else ():
             if times[item.example.row_id] > -unit.rank[0]:
                 item.reason = "time_cluster"
     timeless = {item.split_key for item in ours} - {unit.key for unit in units}
@@ -155,8 +154,9 @@ def _latest_first(items: Sequence[Placed], times: Mapping[str, int]) -> list[_Un
     units = []
     for key, rows in by_key.items():
         ids = [item.example.row_id for item in rows]
-        if all(row_id in times for row_id in ids):
-            units.append(_Unit((-min(times[row_id] for row_id in ids), min(ids)), key, rows))
+        known = [times[row_id] for row_id in ids if row_id in times]
+        if len(known) == len(ids):
+            units.append(_Unit((-min(known), min(ids)), key, rows))
     return sorted(units, key=lambda unit: unit.rank)
 
 
