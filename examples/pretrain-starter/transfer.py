@@ -62,9 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     base = options.base.resolve()
     found: dict[str, Any] = {}
     for task in options.only:
-        arms = {"starter": (str(base), ()), "random": (f"random:{base}#0", ())}
+        name = "starter" if base == STARTER else str(base)
+        arms = {"starter": (name, ()), "random": (f"random:{base}#0", ())}
         if task == "banking77":
-            arms["starter, LoRA"] = (str(base), ("--method", "lora"))
+            arms["starter, LoRA"] = (name, ("--method", "lora"))
         runs = {
             arm: train(options.data, options.work / task, arm, task, base_id, more)
             for arm, (base_id, more) in arms.items()
