@@ -231,6 +231,15 @@ def test_records_in_several_places_are_never_left_out_silently(
     assert all(place in message for place in places)
 
 
+def test_patterns_and_synonyms_of_rasa_are_no_rows(write: Write) -> None:
+    rows = [{"text": "lights off", "intent": "lights"}, {"text": "wake me", "intent": "alarm"}]
+    patterns = [{"name": "alarm", "pattern": "wake"}]
+    document = {"common_examples": rows, "entity_examples": [], "regex_features": patterns}
+    result = read_path(write("a.json", json.dumps({"rasa_nlu_data": document})))
+    assert [row.fields for row in result.rows] == rows
+    assert refused("E0325", write("b.json", json.dumps({"other": document})))
+
+
 def test_a_single_conversation_is_one_record(write: Write) -> None:
     conversation = {"messages": [{"role": "user", "content": "hi"}]}
     for name in ("a.json", "a.jsonl"):

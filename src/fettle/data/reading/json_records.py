@@ -235,8 +235,15 @@ def _only(found: Mapping[str, Sequence[_Record]], path: _Path) -> Sequence[_Reco
     return found[rows[0] if rows else by_size[0]]
 
 
+_RASA = "rasa_nlu_data"
+_RASA_PATTERNS = ("regex_features", "lookup_tables", "entity_synonyms")
+
+
 def _is_about(records: Sequence[_Record], path: _Path) -> bool:
-    """Whether these are no rows: one object of plain values, or texts alone."""
+    """Whether these are no rows: one object of plain values, texts alone, or a part of Rasa's NLU
+    format that holds patterns and synonyms."""
+    if path[:1] == (_RASA,) and path[-1] in _RASA_PATTERNS:
+        return True
     return records[0][0] == path or all(isinstance(item, str) for _, _, item in records)
 
 
